@@ -1,6 +1,6 @@
-"""napari-aptdefect: defects in atom probe tomography and HAADF-STEM data, from the instrument's file to a table.
+"""Defects in atom probe tomography and HAADF-STEM data, from the instrument's file to a table.
 
-Names are loaded when they are first used, so that importing the package stays fast and pulls in neither torch nor napari.
+Names are loaded when they are first used, so importing the package is fast and pulls in neither torch nor napari.
 """
 
 from __future__ import annotations

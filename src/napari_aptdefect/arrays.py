@@ -24,9 +24,7 @@ def as_points(values: ArrayLike, name: str = "xyz_nm") -> NDArray[np.float32]:
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def as_vector(
-    values: ArrayLike, name: str, *, length: int | None = None, dtype: Any = np.float32
-) -> NDArray[Any]:
+def as_vector(values: ArrayLike, name: str, *, length: int | None = None, dtype: Any = np.float32) -> NDArray[Any]:
     """Return values as a C-contiguous one-dimensional array of the given dtype and length.
 
     Raises
@@ -52,7 +50,8 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
 def finite_rows(array: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     """Return, per row of an (N,) or (N, M) array, whether all its values are finite; shape (N,), bool."""
     finite = np.isfinite(array)
-    return finite if finite.ndim == 1 else finite.all(axis=1)
+    rows: NDArray[np.bool_] = finite if finite.ndim == 1 else finite.all(axis=1)
+    return rows
 
 
 def _numeric(values: ArrayLike, name: str) -> NDArray[Any]:

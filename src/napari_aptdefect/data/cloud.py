@@ -1,4 +1,4 @@
-"""The ion cloud: one row per ion, in file order, columns read on demand so that memory is bounded by what is asked for."""
+"""The ion cloud: one row per ion, in file order, columns read on demand so that memory stays bounded."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ class IonCloud:
             yield start, min(start + n_per_chunk, self.n_ions)
 
     def take(self, idx: NDArray[Any]) -> IonCloud:
-        """Return the ions with the given indices (or a boolean mask of shape (N,)) as a cloud in memory, all columns kept.
+        """Return the ions with the given indices, or a mask of shape (N,), as a cloud in memory with all columns.
 
         Raises
         ------

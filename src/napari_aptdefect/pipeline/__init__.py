@@ -1,0 +1,1 @@
+"""Joins the stages: the analysis, the run folder, provenance, tiles."""

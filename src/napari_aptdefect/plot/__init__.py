@@ -1,0 +1,1 @@
+"""Figures with matplotlib: Axes in, Axes out; nothing here opens a window."""

@@ -1,0 +1,1 @@
+"""Ground truth: synthetic specimens whose defects are known."""
