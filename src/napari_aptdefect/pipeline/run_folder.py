@@ -1,0 +1,184 @@
+"""The run folder: what an analysis leaves behind, whole or not at all.
+
+A run is written into a hidden folder beside its place and renamed when it is complete, so a reader never sees half of one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from napari_aptdefect.data import DEFECT_SCHEMA, DefectTable, VoxelGrid
+from napari_aptdefect.errors import RunFolderError
+
+_DICTIONARY = pa.dictionary(pa.int32(), pa.string())
+
+ION_SCHEMA: Final = pa.schema(
+    [
+        ("ion_idx", pa.int64()),
+        ("x_nm", pa.float32()),
+        ("y_nm", pa.float32()),
+        ("z_nm", pa.float32()),
+        ("mass_da", pa.float32()),
+        ("species", _DICTIONARY),
+        ("cluster", pa.int32()),
+        ("defect", pa.int32()),
+        ("defect_class", _DICTIONARY),
+        ("defect_probability", pa.float32()),
+        ("anomaly_score", pa.float32()),
+    ]
+)
+"""Columns of ``ions.parquet``: one row per ion, in file order."""
+
+UNRANGED: Final = "unranged"
+"""Species of an ion that no range holds."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A finished run on disk; tables and grids are read when they are asked for.
+
+    Parameters
+    ----------
+    path
+        Folder that holds ``run.json``.
+
+    Raises
+    ------
+    RunFolderError
+        If the folder is not a finished run.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        if not (self.path / "run.json").is_file():
+            raise RunFolderError(
+                f"{self.path} is no run folder: run.json is missing; give the folder that `aptdefect analyze --out` made"
+            )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Contents of ``run.json``: inputs with sha256, parameters, seed, versions, time and memory of each stage."""
+        record: dict[str, Any] = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        return record
+
+    @property
+    def report(self) -> Path:
+        """Path of the report."""
+        return self.path / "report.html"
+
+    def ions(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read ``ions.parquet``, or only some of its columns, memory-mapped."""
+        return pq.read_table(self.path / "ions.parquet", columns=columns, memory_map=True)
+
+    def defects(self) -> DefectTable:
+        """Read ``defects.parquet``."""
+        return DefectTable(pq.read_table(self.path / "defects.parquet").cast(DEFECT_SCHEMA))
+
+    def volumes(self) -> dict[str, VoxelGrid]:
+        """Read all grids of ``volumes.zarr`` by name: ``density``, ``probability``, ``composition/<species>``."""
+        import zarr
+
+        root = zarr.open_group(self.path / "volumes.zarr", mode="r")
+        return {name: _grid(root[name], name) for name in root.attrs["grids"]}
+
+
+@contextmanager
+def new_run(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a hidden folder to write a run into; on success it becomes `path`, on any error it vanishes.
+
+    Parameters
+    ----------
+    path
+        Where the run folder shall be.
+    overwrite
+        Replace a run folder that is already there. Anything that is not a run folder is never replaced.
+
+    Raises
+    ------
+    RunFolderError
+        If something is there already, or the place can't be written to.
+    """
+    path = path.absolute()
+    if path.exists():
+        is_run = (path / "run.json").is_file()
+        if path.is_dir() and not any(path.iterdir()):
+            pass
+        elif not is_run:
+            raise RunFolderError(f"{path} exists and is no run folder; choose another place for --out")
+        elif not overwrite:
+            raise RunFolderError(f"{path} already holds a run; choose another place or say --overwrite")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
+    except OSError as error:
+        raise RunFolderError(f"can't write beside {path}: {error.strerror or error}; choose another place") from error
+    try:
+        yield work
+        work.chmod(0o755)  # mkdtemp makes folders private; a run is shared like any other folder
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(work, path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def write_ions(work: Path, columns: Mapping[str, Any]) -> None:
+    """Write ``ions.parquet``; `columns` holds one array per name of `ION_SCHEMA`, dictionaries as Arrow arrays."""
+    table = pa.table({field.name: columns[field.name] for field in ION_SCHEMA}, schema=ION_SCHEMA)
+    pq.write_table(table, work / "ions.parquet", compression="zstd", row_group_size=1 << 20)
+
+
+def write_defects(work: Path, defects: DefectTable) -> None:
+    """Write ``defects.parquet``."""
+    pq.write_table(defects.table, work / "defects.parquet", compression="zstd")
+
+
+def write_volumes(work: Path, grids: Sequence[VoxelGrid]) -> None:
+    """Write ``volumes.zarr``, one chunked array per grid, with its origin, voxel size and unit as attributes."""
+    import zarr
+
+    root = zarr.open_group(work / "volumes.zarr", mode="w")
+    for grid in grids:
+        array = root.create_array(
+            grid.name,
+            data=grid.values,
+            chunks=tuple(min(64, n) for n in grid.values.shape),
+            dimension_names=("x", "y", "z"),
+        )
+        array.attrs.update(
+            {
+                "origin_nm": [float(v) for v in grid.origin_nm],
+                "voxel_nm": [float(v) for v in grid.voxel_nm],
+                "unit": grid.unit,
+            }
+        )
+    root.attrs["grids"] = [grid.name for grid in grids]
+
+
+def write_record(work: Path, record: Mapping[str, Any]) -> None:
+    """Write ``run.json``, last of all: its presence says that the run is whole."""
+    (work / "run.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _grid(array: Any, name: str) -> VoxelGrid:
+    attrs = array.attrs
+    return VoxelGrid(
+        np.asarray(array[...], np.float32),
+        np.asarray(attrs["origin_nm"], np.float64),
+        np.asarray(attrs["voxel_nm"], np.float64),
+        name,
+        str(attrs["unit"]),
+    )
