@@ -1,12 +1,11 @@
 """The run folder: what an analysis leaves behind, whole or not at all.
 
-A run is written into a hidden folder beside its place and renamed when it is complete, so a reader never sees half of one.
+A run is written into a hidden folder beside its place and renamed when complete, so a reader never sees half of one.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,7 +64,7 @@ class RunFolder:
     def __post_init__(self) -> None:
         if not (self.path / "run.json").is_file():
             raise RunFolderError(
-                f"{self.path} is no run folder: run.json is missing; give the folder that `aptdefect analyze --out` made"
+                f"{self.path} is no run folder (no run.json in it); give a folder that `aptdefect analyze --out` made"
             )
 
     @property
@@ -129,8 +128,12 @@ def new_run(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         yield work
         work.chmod(0o755)  # mkdtemp makes folders private; a run is shared like any other folder
         if path.exists():
-            shutil.rmtree(path)
-        os.replace(work, path)
+            old = work.with_name(work.name + "-old")  # kept until the new run stands in its place
+            path.replace(old)
+            work.replace(path)
+            shutil.rmtree(old)
+        else:
+            work.replace(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
