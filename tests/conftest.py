@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from napari_aptdefect.errors import DownloadError, MissingFileError
+from napari_aptdefect.io.samples import fetch_si, si_cached
+
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-SI_FILES = ("Si.pos", "Si.epos", "Si.apt", "Si.RRNG", "Si.RNG")
 
 
 @pytest.fixture(scope="session")
@@ -21,8 +23,13 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def si_dir() -> Path:
-    """Folder with the real Si set (945,211 ions); skips the test where it was not fetched."""
-    named = os.environ.get("APTDEFECT_SI_DIR", "")
-    if not named or not all((Path(named) / name).is_file() for name in SI_FILES):
-        pytest.skip("the real Si set is absent: set APTDEFECT_SI_DIR to a folder that holds " + ", ".join(SI_FILES))
-    return Path(named)
+    """Folder with the real Si set (945,211 ions); skips where it is absent, fetches it only when APTDEFECT_FETCH=1."""
+    folder = si_cached()
+    if folder is None and os.environ.get("APTDEFECT_FETCH") == "1":
+        try:
+            folder = fetch_si()
+        except (DownloadError, MissingFileError) as exc:
+            pytest.skip(f"the real Si set was not fetched: {exc}")
+    if folder is None:
+        pytest.skip("the real Si set is absent: set APTDEFECT_FETCH=1 to fetch it, or APTDEFECT_SI_DIR to its folder")
+    return folder
