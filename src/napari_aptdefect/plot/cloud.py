@@ -6,17 +6,13 @@ from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from napari_aptdefect.plot.layout import AXIS_NAMES
 from napari_aptdefect.plot.spectrum import nice_step
 from napari_aptdefect.plot.splat import Camera, Frame, flatten, fog, sphere_radius, splat
 
 SUPERSAMPLE: Final = 2
-AXIS_NAMES: Final = ("x", "y", "z")
-
-Planes = tuple[tuple[int, int], ...]
 
 
 def sample(n: int, limit: int, seed: int) -> NDArray[np.int64]:
@@ -87,61 +83,6 @@ def scale_bar(axes: Axes, x: float, y: float, width_nm: float) -> None:
     axes.annotate(
         f"{length:g} nm", (x + length / 2, y), (0, -3), textcoords="offset points", ha="center", va="top", fontsize=9
     )
-
-
-def plane_axes(figure: Figure, size_nm: NDArray[np.float64], *, right_in: float = 0.2) -> tuple[list[Axes], Planes]:
-    """Three axes for xy, xz and yz (or with z to the right where the specimen is long), all at one scale.
-
-    The height of the figure is set to what they need.
-
-    Parameters
-    ----------
-    figure
-        Empty figure; its width is kept.
-    size_nm
-        Lengths to show along x, y, z, shape (3,), nm.
-    right_in
-        Room kept free at the right, inches.
-
-    Returns
-    -------
-    The three axes, and for each the coordinate axes to the right and upward.
-    """
-    size = np.maximum(np.asarray(size_nm, float), 0.02 * float(np.max(size_nm)) + 1e-3)
-    left, gap_x, bottom, gap_y, top = 0.65, 0.75, 0.55, 0.9, 0.35
-    room = float(figure.get_figwidth()) - left - gap_x - right_in
-    tallest = 6.5
-    if size[2] > 1.8 * max(size[0], size[1]):
-        planes: Planes = ((2, 0), (2, 1), (0, 1))
-        scale = min(room / (size[2] + size[0]), (tallest - gap_y) / (size[0] + size[1]))
-        spots = [
-            (left, bottom + size[1] * scale + gap_y),
-            (left, bottom),
-            (left + size[2] * scale + gap_x, bottom),
-        ]
-        height = bottom + (size[0] + size[1]) * scale + gap_y + top
-    else:
-        planes = ((0, 1), (0, 2), (1, 2))
-        room -= gap_x
-        scale = min(room / (2 * size[0] + size[1]), tallest / max(size[1], size[2]))
-        spots = [
-            (left, bottom),
-            (left + size[0] * scale + gap_x, bottom),
-            (left + 2 * (size[0] * scale + gap_x), bottom),
-        ]
-        height = bottom + max(size[1], size[2]) * scale + top
-    figure.set_figheight(height)
-    width = float(figure.get_figwidth())
-    drawn = []
-    for (x, y), (right, up) in zip(spots, planes, strict=True):
-        box = (x / width, y / height, size[right] * scale / width, size[up] * scale / height)
-        axes = figure.add_axes(box)
-        axes.set_xlabel(f"{AXIS_NAMES[right]} (nm)")
-        axes.set_ylabel(f"{AXIS_NAMES[up]} (nm)")
-        for axis, length in ((axes.xaxis, size[right]), (axes.yaxis, size[up])):
-            axis.set_major_locator(MaxNLocator(int(np.clip(length * scale / 0.55, 1, 7)), steps=[1, 2, 5, 10]))
-        drawn.append(axes)
-    return drawn, planes
 
 
 def draw_projection(

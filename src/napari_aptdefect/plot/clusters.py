@@ -38,21 +38,25 @@ def draw_silhouette(axes: Axes, scores: Sequence[tuple[int, float, float]], chos
     axes.set_ylabel("mean silhouette")
 
 
-def draw_sizes(axes: Axes, sizes: NDArray[np.integer], n_none: int, colors: Sequence[Color]) -> None:
+def draw_sizes(
+    axes: Axes, ids: NDArray[np.integer], sizes: NDArray[np.integer], n_none: int, colors: Sequence[Color]
+) -> None:
     """Draw the number of ions of each cluster as bars, with the number written at each.
 
     Parameters
     ----------
     axes
         Axes to draw in.
+    ids
+        Numbers of the clusters, shape (k,).
     sizes
-        Ions of cluster 0, 1, ..., shape (k,).
+        Ions of each, shape (k,).
     n_none
         Ions of no cluster; no bar where it is 0.
     colors
         Color of each cluster.
     """
-    names = [str(i) for i in range(len(sizes))]
+    names = [str(i) for i in ids]
     values = [int(n) for n in sizes]
     tints = [hex_color(color) for color in colors[: len(values)]]
     if n_none:

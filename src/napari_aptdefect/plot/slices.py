@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_aptdefect.data import VoxelGrid
 from napari_aptdefect.plot.canvas import plain
-from napari_aptdefect.plot.cloud import AXIS_NAMES, plane_axes
+from napari_aptdefect.plot.layout import AXIS_NAMES, plane_axes
 
 
 def draw_midplanes(figure: Figure, grid: VoxelGrid, *, label: str, cmap: str = "cividis") -> None:

@@ -1,0 +1,322 @@
+"""The words and tables of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_aptdefect.arrays import finite_rows
+from napari_aptdefect.data import DEFECT_CLASSES, Ion
+from napari_aptdefect.plot.colors import CLASS_COLORS, hex_color, species_colors
+
+if TYPE_CHECKING:
+    from napari_aptdefect.pipeline.report import ReportData
+
+MAX_ROWS: Final = 200
+"""Largest number of defects in the table of the page."""
+
+NOT_VISIBLE: Final = ("vacancy", "interstitial", "stacking_fault")
+"""Classes that data at realistic resolution can't show."""
+
+_PLURALS: Final = {
+    "vacancy": "vacancies",
+    "stacking_fault": "stacking faults",
+    "grain_boundary": "grain boundaries",
+    "unknown": "of unknown class",
+}
+
+
+def page_context(data: ReportData) -> dict[str, Any]:
+    """Return what the template shows, apart from the pictures."""
+    record = data.record
+    summary = record.get("summary", {})
+    return {
+        "title": data.title,
+        "created": record.get("created", ""),
+        "verdict": verdict(data),
+        "limits": limits(data),
+        "notes": [str(note) for note in summary.get("notes") or ()],
+        "inputs": _inputs(data),
+        "parameters": _parameters(record.get("parameters") or {}),
+        "versions": dict(record.get("versions") or {}),
+        "stages": _stages(record.get("stages") or ()),
+        "issues": [dict(issue) for issue in record.get("issues") or ()],
+        "ionic": _ionic_rows(data),
+        "n_unranged": int((data.species_idx < 0).sum()),
+        "n_ions": data.n_ions,
+        "atomic": [
+            {"name": name, "count": count, "percent": percent(fraction, error)}
+            for name, count, fraction, error in atomic_composition(data.ranges.ions, data.ion_counts)
+        ],
+        "labels": [
+            ion.name for ion, n in zip(data.ranges.ions, data.ion_counts, strict=True) if n and not ion.elements
+        ],
+        "classes": _class_rows(data),
+        "defects": list(_defect_rows(data)),
+        "n_defects": len(data.defects),
+        "clustered": bool((data.cluster >= 0).any()),
+    }
+
+
+def verdict(data: ReportData) -> str:
+    """How many defects of which class, at what probability, in plain words."""
+    rows = _class_rows(data)
+    where = f"in {data.n_ions:,} ions"
+    if not rows:
+        return (
+            f"No defect was found {where}. That is no proof that there is none: what is too small or too weak for "
+            "these data is not seen."
+        )
+    n = len(data.defects)
+    parts = [f"{row['n']:,} {row['plural']} (probability {row['probability']})" for row in rows]
+    named = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+    return f"{n:,} {'defect was' if n == 1 else 'defects were'} found {where}: {named}."
+
+
+def limits(data: ReportData) -> list[str]:
+    """What can't be judged from these data."""
+    sentences = []
+    claimed = [name for name in NOT_VISIBLE if any(row["name"] == name for row in _class_rows(data))]
+    if claimed:
+        names = ", ".join(_plural(name, 2) for name in claimed)
+        sentences.append(
+            f"The table names {names}: only data of perfect resolution, such as simulated ones, can show these. "
+            "In a measured data set doubt them."
+        )
+    else:
+        sentences.append(
+            "Single vacancies, single interstitials and undecorated stacking faults can't be judged: atom probe data "
+            "do not show them."
+        )
+    n_unranged = int((data.species_idx < 0).sum())
+    if n_unranged == data.n_ions:
+        sentences.append("No ion has a species, so that only differences in density can be judged.")
+    elif n_unranged:
+        sentences.append(f"{_share(n_unranged, data.n_ions)} of the ions are in no range; their species is not known.")
+    touching = int(np.count_nonzero(data.defects.table.column("touches_surface").to_numpy(zero_copy_only=False)))
+    if touching:
+        sentences.append(
+            f"{touching:,} of {len(data.defects):,} defects touch the surface of the data set: their true size can't "
+            "be judged, what is given is a lower bound."
+        )
+    lost = data.n_ions - int(finite_rows(data.xyz_nm).sum())
+    if lost:
+        sentences.append(f"{lost:,} ions have no finite position and take no part.")
+    return sentences
+
+
+def atomic_composition(ions: Sequence[Ion], counts: NDArray[np.integer]) -> list[tuple[str, int, float, float]]:
+    r"""Composition in atoms, molecular ions taken apart, with counting errors.
+
+    Parameters
+    ----------
+    ions
+        Ions with their elements; ions without any (a user's label) take no part.
+    counts
+        Number of each, shape (n,).
+
+    Returns
+    -------
+    (element, atoms, fraction, standard error of the fraction), most frequent first.
+
+    Notes
+    -----
+    Ions are counted, not atoms: with :math:`n_i` Poisson-distributed ions of kind i that bring :math:`c_{ie}` atoms of
+    element e and :math:`b_i` atoms in all, the fraction :math:`f_e = A_e / B` has the variance
+    :math:`\sum_i n_i (c_{ie} - f_e b_i)^2 / B^2` (delta method), which is :math:`f (1 - f) / N` where no ion is a
+    molecule.
+
+    Examples
+    --------
+    >>> [row] = atomic_composition([Ion("Si", (("Si", 1),))], np.array([10]))
+    >>> row
+    ('Si', 10, 1.0, 0.0)
+    """
+    elements = sorted({symbol for ion in ions for symbol, _ in ion.elements})
+    column = {symbol: i for i, symbol in enumerate(elements)}
+    per_ion = np.zeros((len(ions), len(elements)))
+    for row, ion in enumerate(ions):
+        for symbol, n in ion.elements:
+            per_ion[row, column[symbol]] += n
+    n_ions = np.asarray(counts, float)
+    atoms = n_ions @ per_ion
+    total = float(atoms.sum())
+    if total == 0:
+        return []
+    fraction = atoms / total
+    residual = per_ion - np.outer(per_ion.sum(axis=1), fraction)
+    error = np.sqrt(n_ions @ residual**2) / total
+    rows = [
+        (symbol, int(atoms[i]), float(fraction[i]), float(error[i])) for i, symbol in enumerate(elements) if atoms[i]
+    ]
+    return sorted(rows, key=lambda row: (-row[1], row[0]))
+
+
+def percent(fraction: float, error: float) -> str:
+    """Fraction in percent, with its error and as many digits as that has.
+
+    Examples
+    --------
+    >>> percent(0.1234, 0.0012)
+    '12.34 ± 0.12 %'
+    """
+    if not np.isfinite(fraction):
+        return "not known"
+    if not np.isfinite(error) or error <= 0:
+        return f"{100 * fraction:.4g} %"
+    digits = int(np.clip(1 - np.floor(np.log10(100 * error)), 0, 7))
+    return f"{100 * fraction:.{digits}f} ± {100 * error:.{digits}f} %"
+
+
+def size_text(n_bytes: float) -> str:
+    """Size in bytes, for a person.
+
+    Examples
+    --------
+    >>> size_text(15_123_376)
+    '14.4 MiB'
+    """
+    for unit in ("B", "KiB", "MiB"):
+        if n_bytes < 1024:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.3g} GiB"
+
+
+def _share(n: int, total: int) -> str:
+    share = 100 * n / total
+    return f"{share:.3g} %" if share >= 0.01 else f"{n:,}"
+
+
+def _plural(name: str, n: int) -> str:
+    singular = name.replace("_", " ")
+    if n == 1:
+        return "of unknown class" if name == "unknown" else singular
+    return _PLURALS.get(name, singular + "s")
+
+
+def _class_rows(data: ReportData) -> list[dict[str, Any]]:
+    """One row per class of defect that is there: its number and probabilities."""
+    names = data.defects.table.column("defect_class").to_pylist()
+    probability = data.defects.table.column("probability").to_numpy()
+    rows = []
+    for name in [*DEFECT_CLASSES, *sorted(set(names) - set(DEFECT_CLASSES))]:
+        values = probability[np.array([other == name for other in names], bool)]
+        if len(values) == 0:
+            continue
+        finite = values[np.isfinite(values)]
+        text = "not known"
+        if len(finite):
+            low, high = f"{finite.min():.2f}", f"{finite.max():.2f}"
+            text = low if low == high else f"{low} to {high}, median {np.median(finite):.2f}"
+        color = hex_color(CLASS_COLORS.get(name, CLASS_COLORS["unknown"]))
+        n = len(values)
+        rows.append({"name": name, "plural": _plural(name, n), "n": n, "probability": text, "color": color})
+    return rows
+
+
+def _defect_rows(data: ReportData) -> Iterator[dict[str, Any]]:
+    for row in data.defects.table.slice(0, MAX_ROWS).to_pylist():
+        parts = sorted(row["composition"] or (), key=lambda part: -part["fraction"])
+        shown = [f"{part['element']} {percent(part['fraction'], part['fraction_error'])}" for part in parts[:4]]
+        if len(parts) > len(shown):
+            shown.append(f"and {len(parts) - len(shown)} more")
+        name = row["defect_class"]
+        yield {
+            "defect": row["defect"],
+            "name": name.replace("_", " "),
+            "color": hex_color(CLASS_COLORS.get(name, CLASS_COLORS["unknown"])),
+            "n_ions": row["n_ions"],
+            "position": ", ".join(_number(row[f"centroid_{axis}_nm"], ".1f") for axis in "xyz"),
+            "volume": _number(row["volume_nm3"], ".3g"),
+            "composition": shown,
+            "probability": _number(row["probability"], ".2f"),
+            "score": _number(row["anomaly_score"], ".3g"),
+            "surface": "yes" if row["touches_surface"] else "no",
+        }
+
+
+def _number(value: float | None, style: str) -> str:
+    return "not known" if value is None or not np.isfinite(value) else format(value, style).replace("-", "−")  # noqa: RUF001
+
+
+def _ionic_rows(data: ReportData) -> list[dict[str, Any]]:
+    total = int(data.ion_counts.sum())
+    colors = species_colors(data.ranges.ions)
+    rows = []
+    for i in np.argsort(-data.ion_counts, kind="stable").tolist():
+        n = int(data.ion_counts[i])
+        fraction = n / total if total else float("nan")
+        error = float(np.sqrt(fraction * (1 - fraction) / total)) if total else float("nan")
+        name = data.ranges.ions[i].name
+        rows.append({"name": name, "count": n, "percent": percent(fraction, error), "color": hex_color(colors[i])})
+    return rows
+
+
+def _inputs(data: ReportData) -> list[tuple[str, str]]:
+    record = data.record
+    given = record.get("input") or {}
+    rows = [("Input", str(given.get("path", "not known"))), ("Format", str(given.get("format", "not known")))]
+    if "size" in given:
+        rows.append(("Size", f"{int(given['size']):,} bytes"))
+    rows.append(("Ions", f"{data.n_ions:,}"))
+    if "sha256" in given:
+        rows.append(("sha256 of the input", str(given["sha256"])))
+    ranges = record.get("ranges") or {}
+    if ranges.get("suggested"):
+        rows.append(("Ranges", f"{len(data.ranges.ranges)}, suggested from the mass spectrum; no range file was given"))
+    elif ranges:
+        rows.append(("Range file", f"{ranges.get('path', 'not known')} ({len(data.ranges.ranges)} ranges)"))
+        if "sha256" in ranges:
+            rows.append(("sha256 of the range file", str(ranges["sha256"])))
+    else:
+        rows.append(("Ranges", f"{len(data.ranges.ranges)}"))
+    rows.append(("Seed", str(record.get("seed", "not known"))))
+    rows.append(("Scheduler", str(record.get("scheduler") or "this machine")))
+    return rows
+
+
+def _parameters(parameters: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Parameters by stage, deeper ones with dotted names."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name, value in parameters.items():
+        if isinstance(value, Mapping):
+            groups[name] = list(_flat(value))
+        else:
+            groups.setdefault("general", []).append((name, str(value)))
+    return list(groups.items())
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", "none" if value is None else str(value)
+
+
+def _stages(stages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    rows = []
+    for stage in stages:
+        peak = stage.get("peak_rss_bytes")
+        rows.append(
+            {
+                "name": str(stage.get("name", "")),
+                "seconds": f"{float(stage.get('seconds', float('nan'))):.2f}",
+                "peak": "not measured" if peak is None else size_text(float(peak)),
+            }
+        )
+    if stages:
+        total = sum(float(stage.get("seconds", 0)) for stage in stages)
+        peaks = [float(stage["peak_rss_bytes"]) for stage in stages if stage.get("peak_rss_bytes") is not None]
+        rows.append(
+            {
+                "name": "together",
+                "seconds": f"{total:.2f}",
+                "peak": size_text(max(peaks)) if peaks else "not measured",
+            }
+        )
+    return rows
