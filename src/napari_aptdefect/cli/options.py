@@ -1,0 +1,105 @@
+"""Command-line options made from the parameter models, so that a parameter is written once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from cyclopts import CycloptsError, Group, Parameter, ValidationError
+from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import ValidationError as ModelError
+from pydantic.fields import FieldInfo
+
+from napari_aptdefect.errors import ParameterError
+from napari_aptdefect.stage import Params
+
+P = TypeVar("P", bound=Params)
+
+
+def options_for(model: type[Params], group: str = "Parameters of the method") -> Any:
+    """Make the annotation of a command's argument that takes every field of a model as an option.
+
+    Parameters
+    ----------
+    model
+        A parameter model; a field that is itself a model gives options such as ``--graph.n-neighbors``.
+    group
+        Heading of the options in the help.
+
+    Returns
+    -------
+    An annotation whose values hold only what the user gave; `given` reads them.
+    """
+    return Annotated[_with_help(model, Group(group, sort_key=1)) | None, Parameter(name="*")]
+
+
+def given(options: BaseModel | None) -> dict[str, Any]:
+    """What the user gave, as nested dictionaries."""
+    return {} if options is None else options.model_dump(exclude_unset=True)
+
+
+def overridden(params: P, changes: Mapping[str, Any]) -> P:
+    """Return the parameters with some of them replaced.
+
+    Raises
+    ------
+    ParameterError
+        If a value is out of its bounds.
+    """
+    try:
+        return type(params).model_validate(_merged(params.model_dump(), changes))
+    except ModelError as error:
+        raise ParameterError(_model_message(error)) from error
+
+
+def usage_message(error: CycloptsError) -> str:
+    """Say in one line what is wrong with a command line."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(error, ValidationError) and isinstance(cause, ModelError):
+        return _model_message(cause)
+    return str(error)
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    out = dict(base)
+    for name, value in changes.items():
+        nested = isinstance(value, Mapping) and isinstance(out.get(name), Mapping)
+        out[name] = _merged(out[name], value) if nested else value
+    return out
+
+
+def _model_message(error: ModelError) -> str:
+    wrong = []
+    for item in error.errors(include_url=False):
+        option = "--" + ".".join(str(part).replace("_", "-") for part in item["loc"] if isinstance(part, str))
+        wrong.append(f"{option} {item['input']}: {item['msg'][:1].lower()}{item['msg'][1:]}")
+    return "; ".join(wrong)
+
+
+def _with_help(model: type[BaseModel], group: Group) -> type[BaseModel]:
+    """Copy a model with its units and bounds in the help of each option."""
+    fields: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            own = Group(f"{group.name}: {field.title or name}", sort_key=1)
+            fields[name] = (_with_help(kind, own), field)
+        else:
+            fields[name] = (Annotated[field.rebuild_annotation(), Parameter(help=_help(field), group=group)], field)
+    return create_model(model.__name__, __config__=ConfigDict(frozen=True, extra="forbid"), **fields)
+
+
+def _help(field: FieldInfo) -> str:
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    bounds = {
+        key: value
+        for item in field.metadata
+        for key in ("ge", "gt", "le", "lt")
+        if (value := getattr(item, key, None)) is not None
+    }
+    low = f"{bounds['ge']:g}" if "ge" in bounds else f"above {bounds['gt']:g}" if "gt" in bounds else ""
+    high = f"{bounds['le']:g}" if "le" in bounds else f"below {bounds['lt']:g}" if "lt" in bounds else ""
+    facts = " to ".join(part for part in (low, high) if part)
+    unit = str(extra.get("unit") or "")
+    facts = f"{facts} {unit}".strip()
+    return f"{field.description or ''}{f' ({facts})' if facts else ''}"
