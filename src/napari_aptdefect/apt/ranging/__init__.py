@@ -1,0 +1,20 @@
+"""Ranging: from mass-to-charge ratios to ions, elements and composition; and finding the ranges themselves."""
+
+from napari_aptdefect.apt.ranging.identify import Ranging, RangingParams, composition, identify
+from napari_aptdefect.apt.ranging.lint import check_ranges, lint_ranges
+from napari_aptdefect.apt.ranging.suggest import PeakParams, suggest, suggest_ranges
+from napari_aptdefect.data.composition import Composition, composition_of_counts
+
+__all__ = [
+    "Composition",
+    "PeakParams",
+    "Ranging",
+    "RangingParams",
+    "check_ranges",
+    "composition",
+    "composition_of_counts",
+    "identify",
+    "lint_ranges",
+    "suggest",
+    "suggest_ranges",
+]
