@@ -1,0 +1,133 @@
+"""A run folder made into layers: ions outside and inside of defects, defects, and the grids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from napari_aptdefect._napari.layers import LayerTuple, box_layer, defect_layers, density_layer, drawn_points
+from napari_aptdefect._napari.palette import class_colors, species_colors
+from napari_aptdefect.data import DEFECT_CLASSES, Ion
+from napari_aptdefect.errors import RunFolderError
+from napari_aptdefect.pipeline.display import DRAWN_IONS, DrawnIons, DrawnSample, draw_sample
+from napari_aptdefect.pipeline.display_volumes import label_volume
+from napari_aptdefect.pipeline.run_folder import UNRANGED, RunFolder
+
+
+def run_layers(run: RunFolder, *, budget: int = DRAWN_IONS, seed: int = 0) -> list[LayerTuple]:
+    """Layers of a finished run.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    budget
+        Largest number of drawn ions, those in defects included.
+    seed
+        Seed of the sample.
+
+    Returns
+    -------
+    From the bottom of the layer list to its top: density and probability, ions outside of defects, ions of defects,
+    the box, the volumes of the defects, and their centers with the table.
+    """
+    record = run.record
+    name = run.path.name
+    origin = {
+        "run": str(run.path),
+        "source": record.get("input", {}).get("path"),
+        "ranges": record.get("ranges", {}).get("path"),
+        "budget": budget,
+        "seed": seed,
+    }
+    grids = run.volumes()
+    out = [
+        density_layer(grids[key], f"{name} {key}", origin, visible=False)
+        for key in ("density", "probability")
+        if key in grids
+    ]
+    drawn, species, names, defect, kind = _drawn_ions(run, budget, seed)
+    out += _ion_layers(drawn, species, names, defect, kind, name, origin)
+    out.append(box_layer(drawn, name, origin))
+    labels = label_volume(*_defect_ions(run), grids["density"]) if "density" in grids else None
+    return out + defect_layers(run.defects(), labels, name, origin)
+
+
+def _drawn_ions(
+    run: RunFolder, budget: int, seed: int
+) -> tuple[DrawnIons, NDArray[Any], list[str], NDArray[Any], NDArray[Any]]:
+    table = run.ions(["species", "defect", "defect_class"])
+    if table.num_rows == 0:
+        raise RunFolderError(f"{run.path / 'ions.parquet'} holds no ions; run the analysis again")
+    species, names = _codes(table["species"])
+    defect = table["defect"].to_numpy()
+    kind, kinds = _codes(table["defect_class"])
+    to_class = np.array([DEFECT_CLASSES.index(k) if k in DEFECT_CLASSES else len(DEFECT_CLASSES) - 1 for k in kinds])
+    sample = draw_sample(len(defect), species_idx=species, defect=defect, budget=budget, seed=seed)
+    positions = run.ions(["x_nm", "y_nm", "z_nm", "mass_da"])
+    columns = [positions[axis].to_numpy() for axis in ("x_nm", "y_nm", "z_nm")]
+    lower = np.array([np.nanmin(column) for column in columns], float)
+    upper = np.array([np.nanmax(column) for column in columns], float)
+    idx = sample.ion_idx
+    xyz = np.stack([column[idx] for column in columns], axis=1)
+    finite = np.isfinite(xyz).all(axis=1)
+    idx = idx[finite]
+    mass = positions["mass_da"].to_numpy()[idx]
+    drawn = DrawnIons(DrawnSample(idx, len(defect)), xyz[finite], mass, species[idx], lower, upper)
+    return drawn, species[idx], names, defect[idx], to_class[kind[idx]]
+
+
+def _ion_layers(
+    drawn: DrawnIons,
+    species: NDArray[Any],
+    names: list[str],
+    defect: NDArray[Any],
+    kind: NDArray[Any],
+    name: str,
+    origin: dict[str, Any],
+) -> list[LayerTuple]:
+    palette = species_colors(tuple(Ion(label) for label in names))
+    if UNRANGED in names:
+        palette[names.index(UNRANGED)] = palette[-1]
+    colors = {False: palette[species], True: class_colors()[kind]}
+    out = []
+    for inside in (False, True):
+        here = (defect > 0) == inside
+        if not here.any():
+            continue
+        features: dict[str, Any] = {
+            "ion_idx": drawn.sample.ion_idx[here],
+            "species": pd.Categorical.from_codes(species[here], names),
+        }
+        if inside:
+            features["defect"] = defect[here]
+            features["defect_class"] = pd.Categorical.from_codes(kind[here], DEFECT_CLASSES)
+        what = "defect ions" if inside else "ions"
+        meta = {**origin, "kind": f"run {what}", "n_ions": drawn.sample.n_ions, "n_drawn": int(here.sum())}
+        caption = f"{name} {what} (drawn {int(here.sum()):,} of {drawn.sample.n_ions:,})"
+        data, attributes, layer_type = drawn_points(drawn.xyz_nm[here], colors[inside][here], features, caption, meta)
+        if not inside:
+            attributes["opacity"] = 0.35  # so that the defects inside show
+        out.append((data, attributes, layer_type))
+    return out
+
+
+def _defect_ions(run: RunFolder) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Positions and defect of all ions that are in a defect, drawn or not."""
+    table = run.ions(["x_nm", "y_nm", "z_nm", "defect"])
+    defect = table["defect"].to_numpy()
+    inside = np.flatnonzero(defect > 0)
+    xyz = np.stack([table[axis].to_numpy()[inside] for axis in ("x_nm", "y_nm", "z_nm")], axis=1)
+    return xyz, defect[inside]
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int16], list[str]]:
+    """Codes and words of a dictionary column; row groups may have dictionaries of their own."""
+    whole = column.unify_dictionaries().combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):
+        whole = whole.chunk(0)
+    return whole.indices.to_numpy(zero_copy_only=False).astype(np.int16), whole.dictionary.to_pylist()
