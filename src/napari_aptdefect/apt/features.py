@@ -1,0 +1,335 @@
+"""Features: what the surroundings of each ion look like, in three sets: structural, compositional, spatial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_aptdefect.data import NeighborGraph
+from napari_aptdefect.errors import ShapeError
+from napari_aptdefect.fields import Frame, binomial_evidence, poisson_evidence
+from napari_aptdefect.stage import Params, Progress, Stage, param
+
+_CHUNK = 200_000
+
+
+class FeaturesParams(Params):
+    """Parameters of the features."""
+
+    scale_nm: float = param(
+        1.0,
+        title="Scale",
+        description="Width of the Gaussian neighborhood in which species and ions are counted; a second count uses "
+        "twice this width. Defects of about this radius are seen best.",
+        unit="nm",
+        ge=0.2,
+        le=20.0,
+    )
+    background_sigma_nm: float = param(
+        5.0,
+        title="Background width",
+        description="Width of the Gaussian that gives the background each count is compared with.",
+        unit="nm",
+        ge=0.5,
+        le=100.0,
+    )
+    surface_zone_nm: float = param(
+        2.0,
+        title="Surface zone",
+        description="Ions closer to the surface of the specimen than this are not judged: half of their surroundings "
+        "is outside, and a rough surface looks like a defect.",
+        unit="nm",
+        ge=0.0,
+        le=50.0,
+    )
+    max_species: int = param(
+        12,
+        title="Species",
+        description="Largest number of species, the most frequent first, that get compositional features of their own.",
+        ge=1,
+        le=60,
+    )
+    min_ions: int = param(
+        50,
+        title="Rarest species",
+        description="A species with fewer ions gets no compositional features.",
+        unit="ions",
+        ge=1,
+        le=1_000_000,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Per-ion features; the columns of each set are named.
+
+    Parameters
+    ----------
+    structural, compositional, spatial
+        Shape (N, number of names), float32. NaN where a feature is undefined (a Voronoi cell cut by the surface).
+    structural_names, compositional_names, spatial_names
+        Names of the columns.
+    enrichment
+        Shape (N, n_channels), float32: evidence for an excess (positive) or a deficit of each species at `scale_nm`.
+    background_share
+        Shape (N, n_channels), float32: share of each species in the background around the ion.
+    channels
+        Species index of each column of `enrichment`.
+    density_evidence
+        Shape (N,), float32: evidence for an excess or a deficit of ions at `scale_nm`.
+    density_ratio
+        Shape (N,), float32: ions found at `scale_nm` per ion expected there.
+    surface_nm
+        Shape (N,), float32: distance to the surface of the specimen, nm.
+    judged
+        Shape (N,), bool: the ion lies deep enough to be judged.
+    """
+
+    structural: NDArray[np.float32]
+    compositional: NDArray[np.float32]
+    spatial: NDArray[np.float32]
+    structural_names: tuple[str, ...]
+    compositional_names: tuple[str, ...]
+    spatial_names: tuple[str, ...]
+    enrichment: NDArray[np.float32]
+    background_share: NDArray[np.float32]
+    channels: tuple[int, ...]
+    density_evidence: NDArray[np.float32]
+    density_ratio: NDArray[np.float32]
+    surface_nm: NDArray[np.float32]
+    judged: NDArray[np.bool_]
+
+    @property
+    def sets(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """The three sets, in the order structural, compositional, spatial."""
+        return self.structural, self.compositional, self.spatial
+
+
+def choose_channels(species_idx: NDArray[np.int16], params: FeaturesParams | None = None) -> tuple[int, ...]:
+    """Species that get compositional features: frequent enough, most frequent first, at most `max_species`."""
+    params = params or FeaturesParams()
+    counts = np.bincount(species_idx[species_idx >= 0].astype(np.int64))
+    order = np.argsort(-counts, kind="stable")
+    return tuple(int(s) for s in order[: params.max_species] if counts[s] >= params.min_ions)
+
+
+def describe(
+    xyz_nm: NDArray[np.float32],
+    species_idx: NDArray[np.int16],
+    channels: tuple[int, ...],
+    frame: Frame,
+    inside: NDArray[np.bool_],
+    graph: NeighborGraph,
+    cell_volume_nm3: NDArray[np.float32],
+    cell_offset_nm: NDArray[np.float32],
+    params: FeaturesParams | None = None,
+) -> Stage[Features]:
+    """Compute all features of all ions.
+
+    Parameters
+    ----------
+    xyz_nm
+        Used positions, shape (N, 3), nm.
+    species_idx
+        Species, shape (N,); -1 is unranged: such ions count for the density, not for the composition.
+    channels
+        Species with compositional features, see `choose_channels`.
+    frame, inside
+        Grid of the fields and its voxels inside the specimen.
+    graph
+        Neighbors of each ion.
+    cell_volume_nm3, cell_offset_nm
+        Volume of each Voronoi cell and distance of its centroid from the ion, shape (N,); NaN where undefined.
+    params
+        Parameters; the defaults when None.
+
+    Raises
+    ------
+    ShapeError
+        If the inputs do not describe the same ions.
+    """
+    params = params or FeaturesParams()
+    n = len(xyz_nm)
+    if not (len(species_idx) == graph.n_nodes == len(cell_volume_nm3) == len(cell_offset_nm) == n):
+        raise ShapeError(f"features of {n} ions asked for, with {graph.n_nodes} nodes and {len(species_idx)} species")
+    n_steps = 4 + 2 * len(channels)
+    yield Progress(0, n_steps, "density")
+    counts = frame.count(xyz_nm)
+    depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1, 1:-1].astype(np.float32) * frame.voxel_nm
+    scales = (params.scale_nm, 2 * params.scale_nm)
+    density = _background(frame, counts, depth > params.surface_zone_nm, params.background_sigma_nm)
+    background = np.maximum(frame.sample(density, xyz_nm), 1e-9, dtype=np.float32)
+    spatial, ratio = [], np.empty(0, np.float32)
+    for scale in reversed(scales):
+        evidence, ratio = _density_evidence(xyz_nm, frame, counts, density, scale)
+        spatial.insert(0, evidence)
+    yield Progress(1, n_steps, "neighborhood shape")
+    structural, names = _structure(
+        xyz_nm, graph, background / np.float32(frame.voxel_nm**3), cell_volume_nm3, cell_offset_nm
+    )
+    yield Progress(2, n_steps, "distance to the surface")
+    surface = frame.sample(depth, xyz_nm)
+    composition = _Composition(xyz_nm, species_idx, frame, scales, params.background_sigma_nm)
+    compositional = np.empty((n, 2 * len(channels)), np.float32)
+    share = np.empty((n, len(channels)), np.float32)
+    for i, channel in enumerate(channels):
+        for j in range(2):
+            yield Progress(3 + 2 * i + j, n_steps, "local composition")
+            compositional[:, j * len(channels) + i] = composition.evidence(channel, j)
+        share[:, i] = composition.share
+    spatial.append(_gradient(xyz_nm, frame, counts, density, params.scale_nm))
+    return Features(
+        structural,
+        compositional,
+        np.stack(spatial, axis=1),
+        names,
+        tuple(f"enrichment of species {c} at {s:g} nm" for s in scales for c in channels),
+        (*(f"density evidence at {s:g} nm" for s in scales), "density gradient"),
+        compositional[:, : len(channels)],
+        share,
+        channels,
+        spatial[0],
+        ratio,
+        surface,
+        surface > params.surface_zone_nm,
+    )
+
+
+def _background(
+    frame: Frame, counts: NDArray[np.float32], core: NDArray[np.bool_], sigma_nm: float
+) -> NDArray[np.float32]:
+    """Expected ions per voxel: the smooth background in the core, in the shell around it what was counted there.
+
+    Taking the shell as it is keeps the shape and the roughness of the surface out of the judgment of the core.
+    """
+    share = frame.smooth(core.astype(np.float32), sigma_nm)
+    smoothed = frame.smooth(counts * core, sigma_nm)
+    return np.divide(smoothed, share, out=counts.copy(), where=core & (share > 0))
+
+
+def _density_evidence(
+    xyz: NDArray[np.float32], frame: Frame, counts: NDArray[np.float32], density: NDArray[np.float32], scale: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Evidence for more or fewer ions around an ion than expected, itself left out; and the ratio of the two."""
+    around = frame.sample(frame.smooth(counts, scale), xyz) - frame.self_weight(xyz, scale)
+    expected = frame.sample(frame.smooth(density, scale), xyz)
+    variance = frame.sample(frame.smooth(density, scale, squared=True), xyz)
+    ratio = np.divide(around, expected, out=np.ones_like(around), where=expected > 0)
+    return poisson_evidence(around, expected, variance), ratio
+
+
+class _Composition:
+    """Counts of all ranged ions, shared by the evidence of every species."""
+
+    def __init__(
+        self,
+        xyz: NDArray[np.float32],
+        species: NDArray[np.int16],
+        frame: Frame,
+        scales: tuple[float, float],
+        background: float,
+    ) -> None:
+        self.xyz, self.species, self.frame, self.scales, self.background = xyz, species, frame, scales, background
+        ranged = species >= 0
+        counts = frame.count(xyz[ranged])
+        self.far = frame.smooth(counts, background)
+        self.own = [np.where(ranged, frame.self_weight(xyz, s), 0).astype(np.float32) for s in scales]
+        own_squared = [np.where(ranged, frame.self_weight(xyz, s, squared=True), 0) for s in scales]
+        self.weight = [frame.sample(frame.smooth(counts, s), xyz) - w for s, w in zip(scales, self.own, strict=True)]
+        self.variance = [
+            (frame.sample(frame.smooth(counts, s, squared=True), xyz) - w).astype(np.float32)
+            for s, w in zip(scales, own_squared, strict=True)
+        ]
+        self.share = np.zeros(len(xyz), np.float32)
+        self._counted = -1
+
+    def evidence(self, channel: int, scale: int) -> NDArray[np.float32]:
+        """Evidence for an excess of one species at one scale, shape (N,), float32."""
+        mine = self.species == channel
+        if self._counted != channel:
+            self.counts, self._counted = self.frame.count(self.xyz[mine]), channel
+            far = self.frame.smooth(self.counts, self.background)
+            share = np.divide(far, self.far, out=np.zeros_like(far), where=self.far > 0)
+            self.share = self.frame.sample(share, self.xyz)
+        near = self.frame.sample(self.frame.smooth(self.counts, self.scales[scale]), self.xyz)
+        hits = near - np.where(mine, self.own[scale], 0)
+        return binomial_evidence(self.weight[scale], self.variance[scale], hits.astype(np.float32), self.share)
+
+
+def _gradient(
+    xyz: NDArray[np.float32], frame: Frame, counts: NDArray[np.float32], density: NDArray[np.float32], scale: float
+) -> NDArray[np.float32]:
+    """Change over one scale of the number of ions per expected ion: large at the rims of voids and at interfaces."""
+    expected = frame.smooth(density, scale)
+    ratio = np.divide(frame.smooth(counts, scale), expected, out=np.ones_like(expected), where=expected > 1e-3)
+    total = np.zeros(len(xyz), np.float32)
+    for axis in range(3):
+        if ratio.shape[axis] > 1:
+            total += frame.sample(np.gradient(ratio, axis=axis), xyz) ** 2
+    return np.asarray(np.sqrt(total) * (scale / frame.voxel_nm), np.float32)
+
+
+def _structure(
+    xyz: NDArray[np.float32],
+    graph: NeighborGraph,
+    background_nm3: NDArray[np.floating],
+    volume: NDArray[np.float32],
+    offset: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Structural features from the neighbor graph and the Voronoi cells.
+
+    Notes
+    -----
+    The distance r_k to the k-th neighbor gives the unbiased density (k - 1) / (4/3 pi r_k^3); linearity (l1 - l2) / l1
+    and planarity (l2 - l3) / l1 come from the eigenvalues l1 >= l2 >= l3 of the neighbors' covariance (Weinmann et al.
+    2015, doi 10.1016/j.isprsjprs.2015.01.016, Eqs. 1 and 2).
+    """
+    n = len(xyz)
+    out = np.full((n, 6), np.nan, np.float32)
+    spacing = background_nm3 ** (-1 / 3)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        out[:, 0] = np.log(volume * background_nm3)
+        out[:, 1] = offset / spacing
+    for start in range(0, n, _CHUNK):
+        stop = min(start + _CHUNK, n)
+        first, last = graph.indptr[start], graph.indptr[stop]
+        degree = graph.degree[start:stop]
+        owner = np.repeat(np.arange(start, stop), degree)
+        step = xyz[graph.indices[first:last]] - xyz[owner]
+        rows = np.flatnonzero(degree >= 4)  # fewer neighbors span no covariance
+        if len(rows) == 0:
+            continue
+        bounds = (graph.indptr[start:stop] - first)[rows]
+        k = degree[rows].astype(np.float32)
+        mean = _sums(step, bounds, degree[rows]) / k[:, None]
+        pairs = np.stack([step[:, a] * step[:, b] for a, b in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))], axis=1)
+        second = _sums(pairs, bounds, degree[rows]) / k[:, None]
+        values = _eigenvalues(second, mean)
+        reach = graph.lengths_nm[first:last][bounds + degree[rows] - 1]
+        target = rows + start
+        with np.errstate(divide="ignore", invalid="ignore"):
+            local = (k - 1) / (4 / 3 * np.pi * reach**3)
+            out[target, 2] = np.log(local / background_nm3[target])
+            out[target, 3] = np.linalg.norm(mean, axis=1) / reach
+            out[target, 4] = (values[:, 2] - values[:, 1]) / values[:, 2]
+            out[target, 5] = (values[:, 1] - values[:, 0]) / values[:, 2]
+    out[~np.isfinite(out)] = np.nan
+    names = ("log cell volume", "cell offset", "log neighbor density", "neighbor offset", "linearity", "planarity")
+    return out, names
+
+
+def _sums(values: NDArray[np.float32], first: NDArray[np.int64], degree: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Sums over the rows first .. first + degree of each node."""
+    total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)])
+    return np.asarray(total[first + degree] - total[first], np.float32)
+
+
+def _eigenvalues(second: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Eigenvalues, ascending, of covariances given as xx, yy, zz, xy, xz, yz second moments and means."""
+    matrix = np.empty((len(second), 3, 3))
+    for column, (a, b) in enumerate(((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))):
+        matrix[:, a, b] = matrix[:, b, a] = second[:, column] - mean[:, a] * mean[:, b]
+    return np.asarray(np.linalg.eigvalsh(matrix), np.float64)
