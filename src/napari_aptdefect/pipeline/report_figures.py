@@ -151,10 +151,10 @@ def _defect_view(data: ReportData) -> Iterator[Picture]:
     rgb = lookup(instance_colors, (numbers.astype(np.int64) - 1) % len(instance_colors))
     xyz, behind = data.xyz_nm[inside], data.xyz_nm[veil]
     camera, side_by_side = layout.suit_camera(np.concatenate([xyz, behind]))
-    turned = Camera(np.array([-camera.rows[2], camera.rows[1], camera.rows[0]]))
-    if not side_by_side:
-        turned = Camera(np.array([camera.rows[0], -camera.rows[2], camera.rows[1]]))
-    titles = ["defect instances", "the same, turned by 90°"]
+    turned = Camera.turned(30, 18)
+    if not np.allclose(camera.rows, Camera.turned(-60, 18).rows):
+        turned = turned.rolled()
+    titles = ["defect instances", "the same, turned by 90° about z"]
     figure, panels = layout.view_axes(np.concatenate([xyz, behind]), camera, titles, side_by_side, foot_in=0.1)
     for axes, view in zip(panels, (camera, turned), strict=True):
         cloud.draw_view(axes, xyz, rgb, veil_nm=behind, camera=view)
@@ -214,18 +214,19 @@ def _clusters(data: ReportData) -> Iterator[Picture]:
     bounds = _bounds(data.xyz_nm[rows])
     figure = canvas.new_figure(9.6, 4)
     panels, planes = layout.plane_axes(figure, bounds[1] - bounds[0])
-    thickness = []
+    thickness, n_drawn = [], []
     for axes, (right, up) in zip(panels, planes, strict=True):
         through = 3 - right - up
         middle = float(bounds[0][through] + bounds[1][through]) / 2
         half = max(float(bounds[1][through] - bounds[0][through]) / 20, 1.0)
         slab = np.abs(xyz[:, through] - middle) <= half
         thickness.append(f"{2 * half:.1f}")
-        cloud.draw_projection(axes, xyz[slab], rgb[slab], (right, up), bounds)
+        n_drawn.append(f"{np.count_nonzero(slab):,}")
+        cloud.draw_projection(axes, xyz[slab], rgb[slab], (right, up), bounds, relief=False)
         axes.set_title(f"{layout.AXIS_NAMES[through]} = {middle:.1f} ± {half:.1f} nm")
     caption = (
-        "Feature-space types in slabs through the middle, colored as in the bar chart; light grey: no type. "
-        f"{drawn(len(picked), data.n_ions)} Slabs are {', '.join(thickness)} nm thick."
+        "Feature-space types in slabs through the middle, colored as in the bar chart; light grey: no type. Slabs are "
+        f"{', '.join(thickness)} nm thick; drawn {', '.join(n_drawn)} of {data.n_ions:,} ions."
     )
     alt = f"Three slabs of the ion cloud, ions colored by one of {n_clusters} clusters."
     yield _picture(figure, "clusters_map", "clusters", caption, alt)

@@ -72,8 +72,7 @@ def verdict(data: ReportData) -> str:
         )
     n = len(data.defects)
     parts = [f"{row['n']:,} {row['plural']} (probability {row['probability']})" for row in rows]
-    named = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-    return f"{n:,} {'defect was' if n == 1 else 'defects were'} found {where}: {named}."
+    return f"{n:,} {'defect was' if n == 1 else 'defects were'} found {where}: {'; '.join(parts)}."
 
 
 def limits(data: ReportData) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from napari_aptdefect.plot.layout import AXIS_NAMES
+from napari_aptdefect.plot.layout import AXIS_NAMES, foot_nm
 from napari_aptdefect.plot.spectrum import nice_step
 from napari_aptdefect.plot.splat import Camera, Frame, flatten, fog, sphere_radius, splat
 
@@ -20,8 +20,8 @@ def sample(n: int, limit: int, seed: int) -> NDArray[np.int64]:
 
     Examples
     --------
-    >>> len(sample(10, 3, seed=0))
-    3
+    >>> sample(9, 3, seed=0).tolist()
+    [2, 5, 8]
     """
     stride = max(-(-n // max(limit, 1)), 1)
     start = int(np.random.default_rng(seed).integers(stride))
@@ -69,11 +69,11 @@ def draw_view(
     axes.set_axis_off()
     height = frame.v1 - frame.v0
     width = frame.u1 - frame.u0
-    foot = max(0.16 * width, 0.10 * height)
+    foot = foot_nm(width, height)
     axes.set_xlim(frame.u0, frame.u1)
     axes.set_ylim(frame.v0 - foot, frame.v1)
-    scale_bar(axes, frame.u0 + 0.03 * width, frame.v0 - 0.55 * foot, width)
-    _triad(axes, camera, (frame.u1 - 0.6 * foot, frame.v0 - 0.65 * foot), 0.45 * foot)
+    scale_bar(axes, frame.u0 + 0.03 * width, frame.v0 - 0.45 * foot, width)
+    _triad(axes, camera, (frame.u1 - 0.6 * foot, frame.v0 - 0.55 * foot), 0.45 * foot)
 
 
 def scale_bar(axes: Axes, x: float, y: float, width_nm: float) -> None:
@@ -93,6 +93,7 @@ def draw_projection(
     bounds_nm: tuple[NDArray[np.float64], NDArray[np.float64]],
     *,
     veil_nm: NDArray[np.float32] | None = None,
+    relief: bool = True,
     pixels: int = 600,
 ) -> None:
     """Draw ions projected along a coordinate axis, true to scale, nm on both axes.
@@ -111,6 +112,8 @@ def draw_projection(
         Lower and upper corner of what is shown, each of shape (3,), nm.
     veil_nm
         Ions to draw as a faint grey veil behind, shape (M, 3), nm, all finite.
+    relief
+        Shade the ions so that depth shows; without it their colors stay as they are.
     pixels
         Pixels along the longer side.
     """
@@ -118,7 +121,7 @@ def draw_projection(
     corners = np.array(bounds_nm, np.float32)[:, [*plane, 3 - sum(plane)]]
     frame = Frame.around(corners, pixels * SUPERSAMPLE, margin=0.0)
     front = camera.project(xyz_nm)
-    layers = [splat(front, rgb, frame, sphere_radius(len(front), frame), depth_fade=0.1)]
+    layers = [splat(front, rgb, frame, sphere_radius(len(front), frame), depth_fade=0.1 * relief, relief=relief)]
     if veil_nm is not None and len(veil_nm):
         layers.insert(0, fog(camera.project(veil_nm), frame))
     _show(axes, layers, frame)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from napari_aptdefect.plot.colors import UNRANGED_COLOR, Color, hex_color
@@ -74,5 +74,6 @@ def draw_sizes(
     axes.invert_yaxis()
     axes.set_xlim(0, 1.45 * max([*values, 1]))
     axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("ions")
     axes.set_ylabel("cluster")

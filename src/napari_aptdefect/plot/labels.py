@@ -56,15 +56,22 @@ def place_above(
     sky_x, sky_y = skyline
     taken: list[Box] = []
     placed: list[Box | None] = []
-    for (x, y), (width, height) in zip(anchors.tolist(), sizes.tolist(), strict=True):
+    for number, ((x, y), (width, height)) in enumerate(zip(anchors.tolist(), sizes.tolist(), strict=True)):
         best: Box | None = None
-        for shift in (0.0, 0.35, -0.35):
+        least = np.inf
+        later = anchors[number + 1 :, 0]
+        for shift in (0.0, 0.25, -0.25, 0.48, -0.48):
             left = min(max(x + shift * width - width / 2, bounds.x0), bounds.x1 - width)
             lo, hi = np.searchsorted(sky_x, [left - gap, left + width + gap])
             floor = max(y, float(sky_y[lo:hi].max()) if hi > lo else y) + gap
             found = _rise(x, y, Box(left, floor, left + width, floor + height), bounds, taken, gap)
-            if found is not None and (best is None or found.y0 < best.y0):
-                best = found
+            if found is None:
+                continue
+            # a label over a later peak would cut off that one's leader
+            blocked = np.count_nonzero((later > found.x0 - gap) & (later < found.x1 + gap))
+            cost = found.y0 + 3 * height * blocked
+            if cost < least:
+                best, least = found, cost
         placed.append(best)
         if best is not None:
             taken += [Box(best.x0 - gap, best.y0 - gap, best.x1 + gap, best.y1 + gap), Box(x - 1, y, x + 1, best.y0)]

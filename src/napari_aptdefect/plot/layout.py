@@ -74,6 +74,11 @@ def plane_axes(figure: Figure, size_nm: NDArray[np.float64], *, right_in: float 
     return drawn, planes
 
 
+def foot_nm(width_nm: float, height_nm: float) -> float:
+    """Height below a view that its scale bar and axes take, nm (or whatever unit the arguments have)."""
+    return max(0.13 * width_nm, 0.1 * height_nm)
+
+
 def suit_camera(xyz_nm: NDArray[np.float32]) -> tuple[Camera, bool]:
     """Direction that suits the shape of the cloud, and whether panels go side by side; long ones lie down."""
     camera = Camera.turned(-60, 18)
@@ -94,7 +99,7 @@ def view_axes(
 ) -> tuple[Figure, list[Axes]]:
     """Figure with one panel per title, as high as the view needs."""
     frame = Frame.around(camera.project(xyz_nm), 100) if len(xyz_nm) else Frame(0, 1, 0, 1, 1, 1)
-    aspect = min((frame.height + max(0.16 * frame.width, 0.1 * frame.height)) / frame.width, 1.9)
+    aspect = min((frame.height + foot_nm(frame.width, frame.height)) / frame.width, 1.9)
     columns = len(titles) if side_by_side else 1
     rows = len(titles) // columns
     width = 9.6 if len(titles) > 1 or not side_by_side else 6.0

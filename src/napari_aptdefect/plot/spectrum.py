@@ -110,14 +110,16 @@ def nice_step(step: float) -> float:
 def whole_range(mass_da: NDArray[np.floating], ranges: RangeTable) -> tuple[float, float]:
     """Interval from 0 that shows all ranges and nearly all ions, Da.
 
-    The 99.9th percentile of a sample bounds it, so that a few wild masses do not squeeze the spectrum.
+    A percentile of a sample bounds it (the 98th, or the 99.9th where there is no range), so that background and a few
+    wild masses do not squeeze the peaks.
     """
     sample = as_vector(mass_da[:: max(1, len(mass_da) // 500_000)], "mass_da", dtype=np.float64)
     sample = sample[np.isfinite(sample) & (sample >= 0)]
-    top = float(np.quantile(sample, 0.999)) * 1.05 if len(sample) else 0.0
+    share = 0.98 if ranges.ranges else 0.999
+    top = float(np.quantile(sample, share)) * 1.05 if len(sample) else 0.0
     top = min(top, 500.0)  # nothing is ranged beyond; noise may be
     highest = [r.hi_da for r in ranges.ranges if np.isfinite(r.hi_da)]
-    return 0.0, max(top, *(1.03 * hi for hi in highest), 1.0)
+    return 0.0, max(top, *(1.25 * hi for hi in highest), 1.0)
 
 
 def dense_range(spectrum: Spectrum, share: float = 0.9) -> tuple[float, float]:
@@ -167,7 +169,7 @@ def draw_spectrum(axes: Axes, spectrum: Spectrum, ranges: RangeTable, *, label: 
     axes.set_yscale("log")
     axes.set_xlim(edges[0], edges[-1])
     top = max(float(counts.max(initial=1)), 1.0)
-    axes.set_ylim(0.5, (2 * top) ** 1.35)  # room for labels, in equal parts of a log axis
+    axes.set_ylim(0.5, (2 * top) ** 1.3)  # room for labels, in equal parts of a log axis
     axes.set_xlabel("mass-to-charge (Da)")
     axes.set_ylabel(f"ions per {spectrum.bin_da:g} Da")
     axes.fill_between(edges, np.append(counts, 0), step="post", color="#9a9a9a", linewidth=0)

@@ -30,7 +30,7 @@ class Camera:
         Examples
         --------
         >>> Camera.turned(0, 0).rows.round(6).tolist()
-        [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+        [[-0.0, 1.0, 0.0], [0.0, -0.0, 1.0], [1.0, 0.0, 0.0]]
         """
         az, el = np.deg2rad(azimuth_deg), np.deg2rad(elevation_deg)
         toward = np.array([np.cos(el) * np.cos(az), np.cos(el) * np.sin(az), np.sin(el)])
@@ -89,6 +89,7 @@ def splat(
     radius_px: int = 2,
     *,
     depth_fade: float = 0.35,
+    relief: bool = True,
 ) -> NDArray[np.float32]:
     """Draw ions as small shaded spheres.
 
@@ -104,6 +105,8 @@ def splat(
         Radius of a sphere, pixels; 0 draws single pixels.
     depth_fade
         How much the farthest ions fade to white, 0 to 1.
+    relief
+        Shade the spheres and darken what lies behind an edge; without it the colors stay as they are.
 
     Returns
     -------
@@ -132,8 +135,10 @@ def splat(
     depth[hit] = ((found >> np.uint64(40)).astype(np.float32) - 1) / np.float32(scale)
     tilt = bulge[((found >> np.uint64(32)) & np.uint64(0xFF)).astype(np.intp)] / max(radius_px, 1)
     color = rgb[(found & np.uint64(0xFFFFFFFF)).astype(np.intp)].astype(np.float32) / 255
-    color *= (0.62 + 0.38 * tilt)[:, None].astype(np.float32)
-    color *= _eye_dome(depth, near - far)[hit][:, None]
+    if relief:
+        contrast = 0.08 * min(radius_px, 5)  # on tiny spheres shading is but noise
+        color *= (1 - contrast + contrast * tilt)[:, None].astype(np.float32)
+        color *= _eye_dome(depth, max(near - far, 40 * reach))[hit][:, None]
     fade = depth_fade * (1 - depth[hit] / np.float32(max(near - far, 1e-6)))
     out[hit, :3] = color + (1 - color) * np.clip(fade, 0, 1)[:, None]
     out[hit, 3] = 1
@@ -189,7 +194,7 @@ def sphere_radius(n_ions: int, frame: Frame, *, largest: int = 5) -> int:
     """Radius in pixels that lets n ions cover the frame about three times, within bounds of looks and of work."""
     wanted = np.sqrt(3 * frame.width * frame.height / (np.pi * max(n_ions, 1)))
     affordable = np.sqrt(3e7 / (np.pi * max(n_ions, 1)))
-    return int(np.clip(round(min(wanted, affordable)), 1, largest))
+    return int(np.clip(round(min(wanted, affordable)), 2 if n_ions < 2_500_000 else 1, largest))
 
 
 def _pixels(
@@ -240,11 +245,11 @@ def _eye_dome(depth: NDArray[np.float32], span_nm: float) -> NDArray[np.float32]
     PhD thesis, Université Joseph Fourier, Grenoble (eye-dome lighting).
     """
     shade = np.zeros_like(depth)
-    known = np.isfinite(depth)
-    flat = np.where(known, depth, 0)
     reach = 3
-    for dy, dx in ((0, reach), (reach, 0), (0, -reach), (-reach, 0)):
-        nearer = np.roll(flat, (dy, dx), axis=(0, 1)) - flat
-        nearer[~(known & np.roll(known, (dy, dx), axis=(0, 1)))] = 0
-        shade += np.clip(nearer / (0.05 * span_nm), 0, 1)
+    height, width = depth.shape
+    padded = np.pad(np.where(np.isfinite(depth), depth, np.nan), reach, constant_values=np.nan)
+    here = padded[reach:-reach, reach:-reach]
+    for dy, dx in ((0, reach), (reach, 0), (2 * reach, reach), (reach, 2 * reach)):
+        nearer = padded[dy : dy + height, dx : dx + width] - here
+        shade += np.nan_to_num(np.clip(nearer / max(0.05 * span_nm, 1e-6), 0, 1))
     return np.asarray(np.exp(-0.28 * shade), np.float32)

@@ -1,0 +1,38 @@
+import io
+import sys
+
+import matplotlib as mpl
+import pytest
+from PIL import Image
+
+from napari_aptdefect.plot import canvas
+
+
+def test_png_holds_no_version_or_date():
+    png = canvas.png_bytes(canvas.new_figure(1, 1))
+    picture = Image.open(io.BytesIO(png))
+    picture.load()
+    assert set(picture.info) <= {"dpi"}
+
+
+def test_style_does_not_leak_and_user_settings_do_not_enter():
+    with mpl.rc_context({"font.size": 33, "text.usetex": True}):
+        with canvas.house_style():
+            assert mpl.rcParams["font.size"] == 9
+            assert mpl.rcParams["text.usetex"] is False
+        assert mpl.rcParams["font.size"] == 33
+
+
+@pytest.mark.parametrize("name", ["$x$", r"\frac{$", "$", "鉻\n\x00", "", "a" * 500])
+def test_any_name_can_be_drawn(name):
+    with canvas.house_style():
+        figure = canvas.new_figure(3, 1)
+        canvas.figure_legend(figure, [name], [(0, 0, 0)], more=3)
+        assert len(canvas.png_bytes(figure)) > 100
+
+
+def test_pyplot_is_not_used():
+    import subprocess
+
+    code = "import sys, napari_aptdefect.pipeline.report_figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
