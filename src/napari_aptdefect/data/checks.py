@@ -58,7 +58,7 @@ def describe(cloud: IonCloud, finding: Finding) -> Issue:
 def check_content(cloud: IonCloud) -> tuple[Issue, ...]:
     """Look at every position and mass of the cloud; see `IonCloud.check`."""
     if cloud.n_ions == 0:
-        return (Issue("empty", "the cloud holds no ion"),)
+        return () if any(issue.code == "empty" for issue in cloud.issues) else (Issue("empty", "the cloud has 0 ions"),)
     with np.errstate(all="ignore"):  # a signaling NaN would raise floating point warnings
         return _check_content(cloud)
 

@@ -142,8 +142,8 @@ def _plausible(file: SourceFile, kind: str) -> float:
     """Share of the sampled records that can be ions."""
     record = 16 if kind == "pos" else 44
     raw = np.frombuffer(_sample(file, record), np.uint8).reshape(-1, record)
-    values = raw.view(">f4")[:, : 4 if kind == "pos" else 9].astype(np.float64)
     with np.errstate(all="ignore"):
+        values = raw.view(">f4")[:, : 4 if kind == "pos" else 9].astype(np.float64)
         size = np.abs(values)
         # A damaged value (NaN) must not hide a cloud; an integer or a text read as float is tiny or huge.
         usual = (size == 0) | ((size > 1e-20) & (size < 1e9)) | np.isnan(size) | np.isinf(size)
