@@ -17,7 +17,7 @@ from napari_aptdefect.errors import (
     RunFolderError,
 )
 
-__all__ = ["EXIT", "app", "main"]
+__all__ = ["EXIT", "VERBS", "app", "main"]
 
 _EPILOGUE: Final = (
     "Exit codes: 0 done, 1 failed (no network, or a bug), 2 wrong usage, 3 bad data, 130 interrupted. "
@@ -42,21 +42,21 @@ app = App(
 )
 
 # The modules behind these load numpy, scipy and the parameter models, so they are named, not imported.
-_VERBS: Final = {
+VERBS: Final = {
     "info": ("describe:info", "Say what a file holds: format, counts, columns, extent, ranges, and what is odd in it."),
     "analyze": ("analysis:analyze", "Find the defects in an ion cloud and write a run folder with a report."),
     "rerun": ("analysis:rerun", "Repeat a run with the same input, parameters and seed."),
+    "simulate gan-nanowire": ("simulate:gan_nanowire", "Make an ion cloud of a GaN nanowire with known defects."),
     "gui": ("window:gui", "Open napari with runs or files."),
     "demo": ("demo:demo", "Analyze the built-in sample and a real data set, and show the result."),
 }
-for _name, (_target, _help) in _VERBS.items():
-    app.command(f"napari_aptdefect.cli.{_target}", name=_name, help=_help)
-
-_simulate = App(name="simulate", help="Make data with known defects: the data, its ranges, and the truth.")
-_simulate.command(
-    "napari_aptdefect.cli.simulate:gan_nanowire", name="gan-nanowire", help="An ion cloud of a GaN nanowire."
-)
-app.command(_simulate)
+_groups = {"simulate": App(name="simulate", help="Make data with known defects: the data, its ranges, and the truth.")}
+for _group in _groups.values():
+    app.command(_group)
+for _verb, (_target, _help) in VERBS.items():
+    _first, _, _second = _verb.partition(" ")
+    _parent = _groups[_first] if _second else app
+    _parent.command(f"napari_aptdefect.cli.{_target}", name=_second or _first, help=_help)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,7 +99,7 @@ def _report(error: BaseException) -> int:
     if isinstance(error, CycloptsError):
         from napari_aptdefect.cli.options import usage_message
 
-        say_error(f"{usage_message(error)} (see aptdefect --help)")
+        say_error(f"{usage_message(error, sorted({verb.split()[0] for verb in VERBS}))} (see aptdefect --help)")
         return EXIT.USAGE
     if isinstance(error, AptDefectError):
         say_error(str(error))

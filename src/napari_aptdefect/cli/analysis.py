@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+from cyclopts.types import NonNegativeInt
 
 from napari_aptdefect.cli import terminal
 from napari_aptdefect.cli.options import given, options_for, overridden
@@ -23,7 +24,7 @@ def analyze(
     out: Path,
     ranges: Path | None = None,
     params: Path | None = None,
-    seed: int = 0,
+    seed: NonNegativeInt = 0,
     scheduler: str | None = None,
     overwrite: Annotated[bool, Switch] = False,
     as_json: Annotated[bool, Switch, Parameter(name="--json")] = False,

@@ -17,6 +17,8 @@ from napari_aptdefect.pipeline import analysis
 from napari_aptdefect.pipeline.run_folder import RunFolder
 from napari_aptdefect.simulate.gan_nanowire import GanNanowireParams
 
+SAMPLE = GanNanowireParams()
+
 
 def demo(
     *,
@@ -62,7 +64,7 @@ def demo(
 def _demo_gan(out: Path) -> RunFolder:
     terminal.say("Making the built-in sample, a GaN nanowire with known defects")
     sample = out / "gan-nanowire"
-    files = [Path(name) for name in write_gan_nanowire(sample, GanNanowireParams(), seed=0)["files"]]
+    files = [Path(name) for name in write_gan_nanowire(sample, SAMPLE, seed=0)["files"]]
     cloud = next(path for path in files if path.suffix in (".pos", ".epos", ".apt"))
     ranges = next((path for path in files if path.suffix == ".rrng"), None)
     return _demo_run("the GaN nanowire", cloud, ranges, out / "gan-nanowire-run")

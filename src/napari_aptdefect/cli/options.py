@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, TypeVar
 
-from cyclopts import CycloptsError, Group, Parameter, ValidationError
+from cyclopts import CycloptsError, Group, Parameter, UnknownCommandError, ValidationError
 from pydantic import BaseModel, ConfigDict, create_model
 from pydantic import ValidationError as ModelError
 from pydantic.fields import FieldInfo
@@ -52,8 +53,14 @@ def overridden(params: P, changes: Mapping[str, Any]) -> P:
         raise ParameterError(_model_message(error)) from error
 
 
-def usage_message(error: CycloptsError) -> str:
+def usage_message(error: CycloptsError, verbs: Collection[str]) -> str:
     """Say in one line what is wrong with a command line."""
+    if isinstance(error, UnknownCommandError) and error.unused_tokens:
+        # Its own message would load the modules of all verbs.
+        word = error.unused_tokens[0]
+        near = difflib.get_close_matches(word, verbs, n=1)
+        advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(verbs)}"
+        return f"unknown command {word!r}; {advice}"
     cause = error.__cause__ or error.__context__
     if isinstance(error, ValidationError) and isinstance(cause, ModelError):
         return _model_message(cause)
@@ -90,16 +97,14 @@ def _with_help(model: type[BaseModel], group: Group) -> type[BaseModel]:
 
 
 def _help(field: FieldInfo) -> str:
+    """Join the description with the bounds and the unit."""
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     bounds = {
-        key: value
-        for item in field.metadata
-        for key in ("ge", "gt", "le", "lt")
-        if (value := getattr(item, key, None)) is not None
+        key: getattr(item, key) for item in field.metadata for key in ("ge", "gt", "le", "lt") if hasattr(item, key)
     }
     low = f"{bounds['ge']:g}" if "ge" in bounds else f"above {bounds['gt']:g}" if "gt" in bounds else ""
     high = f"{bounds['le']:g}" if "le" in bounds else f"below {bounds['lt']:g}" if "lt" in bounds else ""
-    facts = " to ".join(part for part in (low, high) if part)
-    unit = str(extra.get("unit") or "")
-    facts = f"{facts} {unit}".strip()
-    return f"{field.description or ''}{f' ({facts})' if facts else ''}"
+    span = f"{low} to {high}" if low and high else f"from {low}" if low else f"up to {high}" if high else ""
+    facts = f"{span} {extra.get('unit') or ''}".strip()
+    description = (field.description or "").rstrip(".")
+    return f"{description} ({facts})." if facts else f"{description}."

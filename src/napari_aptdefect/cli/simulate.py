@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+from cyclopts.types import NonNegativeInt
 
 from napari_aptdefect.cli import terminal
 from napari_aptdefect.cli.options import given, options_for, overridden
@@ -16,7 +17,7 @@ from napari_aptdefect.simulate.gan_nanowire import GanNanowireParams, simulate_g
 def gan_nanowire(
     *,
     out: Path,
-    seed: int = 0,
+    seed: NonNegativeInt = 0,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     options: options_for(GanNanowireParams) = None,  # type: ignore[valid-type]
 ) -> int:
