@@ -181,7 +181,9 @@ def _wait(
             while p.poll() is None:
                 if time.monotonic() > deadline:
                     return f"none after {_TIMEOUT_S:.0f} s"
-                report(Progress(min(_bytes_below(work), ARCHIVE_BYTES), ARCHIVE_BYTES, "downloading the Si set"))
+                done = min(_bytes_below(work), ARCHIVE_BYTES)
+                doing = "downloading the Si set" if done < ARCHIVE_BYTES else "pip prepares the archive of the Si set"
+                report(Progress(done, ARCHIVE_BYTES, doing))
                 try:
                     p.wait(0.5)
                 except subprocess.TimeoutExpired:

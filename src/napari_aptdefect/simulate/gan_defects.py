@@ -14,6 +14,7 @@ from napari_aptdefect.simulate.gan_params import GanNanowireParams
 
 _TRIES = 2000
 _MARGIN_NM = 0.5
+_POINT_DEPTH_NM = 0.3
 
 
 @dataclass(frozen=True)
@@ -231,25 +232,38 @@ def _with_points(
     plan: DefectPlan, params: GanNanowireParams, net: NDArray[np.float64], rng: np.random.Generator
 ) -> DefectPlan:
     """Add Ga vacancies and N interstitials on matrix sites."""
-    last = int(params.length_nm / gan.BILAYER_NM)
-    first_layer, places = -4, gan.stacking(last + 9, -4, plan.fault_layers)
     defects, points = list(plan.defects), dict(plan.points)
-    taken: set[PointSite] = set()
-    wanted = [("vacancy", "Ga vacancy", 0)] * params.n_vacancies
-    wanted += [("interstitial", "N split interstitial", 1)] * params.n_interstitials
-    for name, kind, sublattice in wanted:
-        for _ in range(_TRIES):
-            site = PointSite(int(rng.integers(1, max(last - 1, 2))), int(rng.integers(len(net))), sublattice)
-            ideal = gan.layer_sites(net[site.net_idx : site.net_idx + 1], site.layer, places[site.layer - first_layer])
-            place = plan.displaced(ideal[sublattice])
-            if gan.depth_below_facets_nm(place, params.radius_nm, params.length_nm)[0] < 0.3 or site in taken:
-                continue
-            if plan.label(place, np.array([site.layer], np.int32))[0] == 0:
-                break
-        else:
-            raise _too_crowded(name)
-        taken.add(site)
-        x, y, z = (float(v) for v in place[0])
-        defects.append(DefectTruth(len(defects) + 1, name, kind, (x, y, z), n_sites=1))
-        points[len(defects)] = site
+    for name, kind, sublattice, wanted in (
+        ("vacancy", "Ga vacancy", 0, params.n_vacancies),
+        ("interstitial", "N split interstitial", 1, params.n_interstitials),
+    ):
+        for site, place in _matrix_sites(plan, params, net, sublattice, wanted, rng):
+            defects.append(DefectTruth(len(defects) + 1, name, kind, place, n_sites=1))
+            points[len(defects)] = site
     return replace(plan, defects=tuple(defects), points=points)
+
+
+def _matrix_sites(
+    plan: DefectPlan,
+    params: GanNanowireParams,
+    net: NDArray[np.float64],
+    sublattice: int,
+    wanted: int,
+    rng: np.random.Generator,
+) -> list[tuple[PointSite, tuple[float, float, float]]]:
+    """Different random sites of one sublattice below the surface and outside all extended defects."""
+    last = int(params.length_nm / gan.BILAYER_NM)
+    places = gan.stacking(last + 1, 0, plan.fault_layers)
+    found: dict[PointSite, tuple[float, float, float]] = {}
+    for _ in range(_TRIES):
+        if len(found) >= wanted:
+            return list(found.items())[:wanted]
+        n = 2 * (wanted - len(found)) + 16
+        layer, net_idx = rng.integers(1, max(last, 2), size=n), rng.integers(len(net), size=n)
+        xyz = plan.displaced(gan.sites_nm(net[net_idx], layer, places[layer], sublattice))
+        good = gan.depth_below_facets_nm(xyz, params.radius_nm, params.length_nm) >= _POINT_DEPTH_NM
+        good &= plan.label(xyz, layer.astype(np.int32)) == 0
+        for i in np.flatnonzero(good):
+            x, y, z = (float(v) for v in xyz[i])
+            found.setdefault(PointSite(int(layer[i]), int(net_idx[i]), sublattice), (x, y, z))
+    raise _too_crowded("point defect")

@@ -32,8 +32,9 @@ def hexagon_area_nm2(apothem_nm: float) -> float:
 
 def in_prism(xyz_nm: NDArray[np.floating], apothem_nm: float, length_nm: float) -> NDArray[np.bool_]:
     """Which points of shape (N, 3) lie in the prism with m-plane facets between z = 0 and z = length; bool (N,)."""
-    lateral = np.abs(xyz_nm[:, :2] @ _NORMALS.T) <= apothem_nm
-    inside: NDArray[np.bool_] = lateral.all(axis=1) & (xyz_nm[:, 2] >= 0) & (xyz_nm[:, 2] <= length_nm)
+    inside = (xyz_nm[:, 2] >= 0) & (xyz_nm[:, 2] <= length_nm)
+    for nx, ny in _NORMALS:  # one pass per pair of facets is several times faster than a thin matrix product
+        inside &= np.abs(xyz_nm[:, 0] * nx + xyz_nm[:, 1] * ny) <= apothem_nm
     return inside
 
 
@@ -82,18 +83,22 @@ def lateral_net(reach_nm: float) -> NDArray[np.float64]:
     return np.asarray(points[np.hypot(points[:, 0], points[:, 1]) <= reach_nm], np.float64)
 
 
-def layer_sites(net: NDArray[np.float64], layer: int, place: int) -> NDArray[np.float64]:
-    """Ga sites, then N sites, of one bilayer; shape (2, M, 3), nm.
+def sites_nm(
+    net_xy: NDArray[np.float64], layer: NDArray[np.int64], place: NDArray[np.int8], sublattice: int
+) -> NDArray[np.float64]:
+    """Positions of lattice sites given their points of the net, bilayers and places; all of length N; shape (N, 3).
 
     Notes
     -----
-    Ga lies at z = k c/2, its N neighbor along the c axis at u c above it.
+    Ga (sublattice 0) lies at z = k c/2, its N neighbor (1) along the c axis at u c above it.
     """
-    sites = np.empty((2, len(net), 3))
-    sites[:, :, :2] = net + _PLACES[place]
-    sites[0, :, 2] = layer * BILAYER_NM
-    sites[1, :, 2] = layer * BILAYER_NM + U * C_NM
-    return sites
+    return np.column_stack([net_xy + _PLACES[place], layer * BILAYER_NM + sublattice * U * C_NM])
+
+
+def layer_sites(net: NDArray[np.float64], layer: int, place: int) -> NDArray[np.float64]:
+    """Ga sites, then N sites, of one bilayer; shape (2, M, 3), nm."""
+    layers, places = np.full(len(net), layer), np.full(len(net), place, np.int8)
+    return np.stack([sites_nm(net, layers, places, sublattice) for sublattice in (0, 1)])
 
 
 def screw_displacement(xyz_nm: NDArray[np.float64], x_nm: float, y_nm: float) -> NDArray[np.float64]:
