@@ -64,10 +64,8 @@ def demo(
 def _demo_gan(out: Path) -> RunFolder:
     terminal.say("Making the built-in sample, a GaN nanowire with known defects")
     sample = out / "gan-nanowire"
-    files = [Path(name) for name in write_gan_nanowire(sample, SAMPLE, seed=0)["files"]]
-    cloud = next(path for path in files if path.suffix in (".pos", ".epos", ".apt"))
-    ranges = next((path for path in files if path.suffix == ".rrng"), None)
-    return _demo_run("the GaN nanowire", cloud, ranges, out / "gan-nanowire-run")
+    write_gan_nanowire(sample, SAMPLE, seed=0)
+    return _demo_run("the GaN nanowire", sample / "cloud.epos", sample / "ranges.rrng", out / "gan-nanowire-run")
 
 
 def _demo_si(out: Path) -> RunFolder:
@@ -77,9 +75,10 @@ def _demo_si(out: Path) -> RunFolder:
     return _demo_run("the silicon data set", folder / "Si.epos", folder / "Si.RRNG", out / "si-run")
 
 
-def _demo_run(what: str, cloud: Path, ranges: Path | None, out: Path) -> RunFolder:
+def _demo_run(what: str, cloud: Path, ranges: Path, out: Path) -> RunFolder:
     terminal.say(f"Analyzing {what}")
-    return terminal.run_stage(analysis.analyze(cloud, out, ranges=ranges, overwrite=True))
+    run: RunFolder = terminal.run_stage(analysis.analyze(cloud, out, ranges=ranges, overwrite=True))
+    return run
 
 
 def _demo_text(result: dict[str, Any]) -> str:

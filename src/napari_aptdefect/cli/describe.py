@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from cyclopts import Parameter
 
 from napari_aptdefect.cli import terminal
 from napari_aptdefect.data import HaadfImage, IonCloud, RangeTable
-from napari_aptdefect.errors import Issue, MissingFileError
+from napari_aptdefect.errors import DataWarning, Issue, MissingFileError
 from napari_aptdefect.io import read
 
 
@@ -30,7 +31,8 @@ def info(
     as_json
         Write the result as one JSON object to standard output.
     """
-    with terminal.output(as_json) as write:
+    with terminal.output(as_json) as write, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # all of them are among the issues
         result, render = describe(file)
         write(result, lambda: render(result))
     return terminal.EXIT.DONE

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt
@@ -33,19 +32,11 @@ def gan_nanowire(
         Write the result as one JSON object to standard output.
     """
     with terminal.output(as_json) as write:
-        result = write_gan_nanowire(out, overridden(GanNanowireParams(), given(options)), seed)
-        write(result, lambda: "\n".join(result["files"]))
+        files = [str(path) for path in write_gan_nanowire(out, overridden(GanNanowireParams(), given(options)), seed)]
+        write({"out": str(out), "seed": seed, "files": files}, lambda: "\n".join(files))
     return terminal.EXIT.DONE
 
 
-def write_gan_nanowire(out: Path, params: GanNanowireParams, seed: int) -> dict[str, Any]:
-    """Simulate and write into `out`; the files appear there together or not at all."""
-    simulated = terminal.run_stage(simulate_gan_nanowire(params, seed))
-    out = out.absolute()
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as work:
-        write_simulated(simulated, Path(work))
-        files = sorted(path for path in Path(work).iterdir() if path.is_file())
-        for path in files:
-            path.replace(out / path.name)
-    return {"out": str(out), "seed": seed, "files": [str(out / path.name) for path in files]}
+def write_gan_nanowire(out: Path, params: GanNanowireParams, seed: int) -> tuple[Path, ...]:
+    """Simulate a nanowire, write its data, ranges and truth into a folder, and return the files."""
+    return write_simulated(terminal.run_stage(simulate_gan_nanowire(params, seed)), out)

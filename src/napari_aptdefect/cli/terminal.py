@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
+from napari_aptdefect.errors import DataWarning
+
 if TYPE_CHECKING:
     from napari_aptdefect.stage import Progress, Stage
 
@@ -68,6 +70,7 @@ def show_warnings() -> Iterator[None]:
             say(f"aptdefect: warning: {text}")
 
     with warnings.catch_warnings():
+        warnings.simplefilter("default", DataWarning)
         warnings.showwarning = show
         yield
 
