@@ -14,6 +14,7 @@ from napari_aptdefect.errors import ShapeError
 from napari_aptdefect.pipeline import report_figures
 from napari_aptdefect.pipeline.report import ReportData, write_report
 from napari_aptdefect.pipeline.report_tables import atomic_composition, percent, verdict
+from napari_aptdefect.plot import canvas, cloud
 
 VOID_TAGS = {"meta", "img", "br"}
 EVIL = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
@@ -72,7 +73,17 @@ def defect_table(n, names=("solute_cluster", "void")):
     return DefectTable(pa.Table.from_pylist(rows, schema=DEFECT_SCHEMA))
 
 
-def make(n=4000, n_defects=3, ions=(Ion("Ga", (("Ga", 1),)), Ion("GaN", (("Ga", 1), ("N", 1))))):
+GALLIUM_NITRIDE = (Ion("Ga", (("Ga", 1),)), Ion("GaN", (("Ga", 1), ("N", 1))))
+
+
+@pytest.fixture
+def coarse(monkeypatch):
+    """Draw with fewer pixels, for tests of the page rather than of its pictures."""
+    monkeypatch.setattr(canvas, "DPI", 50)
+    monkeypatch.setattr(cloud, "SUPERSAMPLE", 1)
+
+
+def make(n=4000, n_defects=3, ions=GALLIUM_NITRIDE):
     rng = np.random.default_rng(0)
     xyz = (rng.uniform(-1, 1, (n, 3)) * [5, 5, 8]).astype(np.float32)
     species = rng.integers(-1, max(len(ions), 1) if ions else 0, n).astype(np.int16)
@@ -154,6 +165,7 @@ def test_page_holds_what_the_run_holds(tmp_path):
     assert "https:" not in html
 
 
+@pytest.mark.usefixtures("coarse")
 def test_two_reports_of_one_run_are_equal(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -162,6 +174,7 @@ def test_two_reports_of_one_run_are_equal(tmp_path):
     assert first[2] == second[2]
 
 
+@pytest.mark.usefixtures("coarse")
 def test_names_from_files_can_not_inject(tmp_path):
     data = make(ions=(Ion(EVIL, (("Ga", 1),)), Ion("$\\frac{x$ & <b>")))
     record = dict(data.record)
@@ -179,18 +192,21 @@ def test_names_from_files_can_not_inject(tmp_path):
     assert page.text.count("alert('x')") > 8  # shown as text, not lost
 
 
+@pytest.mark.usefixtures("coarse")
 def test_no_defects(tmp_path):
     page, files, _ = written(tmp_path, make(n_defects=0))
     assert "No defect was found in 4,000 ions. That is no proof" in page.text
     assert "defect_map.png" not in files
 
 
+@pytest.mark.usefixtures("coarse")
 def test_hundreds_of_defects(tmp_path):
     page, _, _ = written(tmp_path, make(n=9000, n_defects=260))
     assert "200 of 260 shown, all in defects.parquet" in page.text
     assert re.search(r"Numbers shown: \d+, \d+, \d+ of 260", page.text)
 
 
+@pytest.mark.usefixtures("coarse")
 def test_without_species_clusters_and_grids(tmp_path):
     data = make(ions=())
     data = replace(data, cluster=np.full(data.n_ions, -1, np.int32), grids={}, record={})
@@ -201,6 +217,7 @@ def test_without_species_clusters_and_grids(tmp_path):
     assert "clusters_map.png" not in files
 
 
+@pytest.mark.usefixtures("coarse")
 def test_labels_without_ranges(tmp_path):
     data = make(ions=(Ion("precipitate A"), Ion("matrix")))
     page, _, _ = written(tmp_path, replace(data, ranges=RangeTable(data.ranges.ions, ())))
@@ -208,12 +225,14 @@ def test_labels_without_ranges(tmp_path):
     assert "not taken apart into elements: precipitate A, matrix" in page.text
 
 
+@pytest.mark.usefixtures("coarse")
 def test_one_species_and_skipped_silhouette(tmp_path):
     data = make(ions=(Ion("Si", (("Si", 1),)),))
     page, _, _ = written(tmp_path, replace(data, record={**data.record, "summary": {"silhouette": None}}))
     assert "No silhouette was computed." in page.text
 
 
+@pytest.mark.usefixtures("coarse")
 def test_positions_masses_and_scores_that_are_no_numbers(tmp_path):
     data = make()
     xyz, mass, score = data.xyz_nm.copy(), data.mass_da.copy(), data.anomaly_score.copy()
@@ -224,22 +243,26 @@ def test_positions_masses_and_scores_that_are_no_numbers(tmp_path):
     assert "2 ions have no finite score" in page.text
 
 
+@pytest.mark.usefixtures("coarse")
 @pytest.mark.parametrize("n", [1, 2])
 def test_almost_no_ions(tmp_path, n):
     written(tmp_path, make(n=n, n_defects=0))
 
 
+@pytest.mark.usefixtures("coarse")
 def test_no_ion_has_a_position(tmp_path):
     data = make(n_defects=0)
     written(tmp_path, replace(data, xyz_nm=np.full_like(data.xyz_nm, np.nan)))
 
 
+@pytest.mark.usefixtures("coarse")
 def test_sixty_species_with_long_names(tmp_path):
     ions = tuple(Ion(f"{'Very' * 30}Long{i}", (("Ga", 1), ("N", i + 1))) for i in range(60))
     page, _, _ = written(tmp_path, make(ions=ions))
     assert all(ion.name in page.text for ion in ions)
 
 
+@pytest.mark.usefixtures("coarse")
 def test_large_clouds_are_sampled_and_say_so(tmp_path, monkeypatch):
     monkeypatch.setattr(report_figures, "MAX_DRAWN", 500)
     page, _, _ = written(tmp_path, make())
@@ -247,6 +270,7 @@ def test_large_clouds_are_sampled_and_say_so(tmp_path, monkeypatch):
     assert re.search(r"Drawn 60 of 60 ions of defects and \d+ of 3,940 others", page.text)
 
 
+@pytest.mark.usefixtures("coarse")
 def test_claims_that_need_perfect_resolution_are_flagged(tmp_path):
     page, _, _ = written(tmp_path, replace(make(), defects=defect_table(3, names=("vacancy",))))
     assert "The table names vacancies: only data of perfect resolution" in page.text
