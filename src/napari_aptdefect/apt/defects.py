@@ -13,7 +13,7 @@ from napari_aptdefect.data import DEFECT_CLASSES, NeighborGraph
 from napari_aptdefect.stage import Params, Progress, Stage, param
 
 _SOLUTE_SHARE = 0.25  # a species with more than this share of the background is no solute
-_INTERFACE_RATIO = 3.0  # a background share that changes by more within one group crosses an interface
+_INTERFACE_CHANGE = 0.3  # a group within which the background share of a species changes by more is an interface
 
 
 class DefectsParams(Params):
@@ -34,6 +34,14 @@ class DefectsParams(Params):
         ge=2,
         le=1_000_000,
     )
+    core_level: float = param(
+        0.5,
+        title="Core",
+        description="A defect consists of the ions with at least this share of the strongest anomaly of their group; "
+        "neighbors that touch only by their blurred rims become separate defects.",
+        ge=0.0,
+        le=0.95,
+    )
     elongation: float = param(
         3.0,
         title="Elongation",
@@ -51,15 +59,15 @@ class DefectsParams(Params):
         le=100.0,
     )
     void_depth: float = param(
-        0.7,
+        0.85,
         title="Void depth",
-        description="A void has a place where fewer than this share of the expected ions are found; blurring fills up "
-        "small ones.",
+        description="The ions at the rim of a void find fewer than this share of the expected ions around them; they see "
+        "half of it at most, and blurring fills up small ones.",
         ge=0.01,
         le=0.99,
     )
     surface_nm: float = param(
-        1.0,
+        0.5,
         title="Touching the surface",
         description="A defect touches the surface when it comes this close to the zone that can't be judged.",
         unit="nm",
@@ -236,16 +244,30 @@ def find_defects(
     class_idx = np.zeros(len(evidence.anomaly), np.int8)
     defects: list[Defect] = []
     yield Progress(2, 3, "classes")
+    n_accepted = 0
     for group in np.argsort(-mass, kind="stable"):
-        rows = groups[group]
-        probability[rows] *= np.float32(1 - q[group])
-        if q[group] > params.false_discovery_rate or len(rows) < params.min_ions:
+        probability[groups[group]] *= np.float32(1 - q[group])
+        if q[group] > params.false_discovery_rate:
             continue
-        defect = _describe(evidence, rows, float(q[group]), params)
-        defects.append(defect)
-        instance[rows] = len(defects)
-        class_idx[rows] = DEFECT_CLASSES.index(defect.defect_class)
-    return Defects(tuple(defects), instance, class_idx, probability, len(groups) - len(defects))
+        n_accepted += 1
+        for rows in _cores(graph, groups[group], evidence.anomaly, params):
+            defect = _describe(evidence, rows, float(q[group]), params)
+            defects.append(defect)
+            instance[rows] = len(defects)
+            class_idx[rows] = DEFECT_CLASSES.index(defect.defect_class)
+    return Defects(tuple(defects), instance, class_idx, probability, len(groups) - n_accepted)
+
+
+def _cores(
+    graph: NeighborGraph, rows: NDArray[np.int64], anomaly: NDArray[np.float32], params: DefectsParams
+) -> list[NDArray[np.int64]]:
+    """Parts of a group above a share of its height, largest first: what touches only by blurred rims separates."""
+    level = params.core_level * np.percentile(anomaly[rows], 95)
+    core = rows[anomaly[rows] >= level]
+    n, label = csgraph.connected_components(graph.matrix()[core][:, core], directed=False)
+    size = np.bincount(label, minlength=n)
+    parts = np.split(core[np.argsort(label, kind="stable")], np.cumsum(size)[:-1])
+    return [parts[i] for i in np.argsort(-size, kind="stable") if size[i] >= params.min_ions]
 
 
 def _groups(
@@ -365,8 +387,8 @@ def _name(
         return "void" if deep and lengths[0] < params.largest_nm and not touches else "unknown"
     if strongest < 1.0:
         return "unknown"
-    low, high = np.percentile(share[:, int(np.argmax(gain))], [5, 95])
-    if high > _INTERFACE_RATIO * low:
+    low, high = np.percentile(share, [5, 95], axis=0)
+    if np.any(high - low > _INTERFACE_CHANGE):
         return "unknown"
     if lengths[0] > params.elongation * lengths[1]:
         return "dislocation"

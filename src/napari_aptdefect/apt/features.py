@@ -162,7 +162,8 @@ def describe(
     scales = (params.scale_nm, 2 * params.scale_nm)
     density = _background(frame, counts, depth > params.surface_zone_nm, params.background_sigma_nm)
     background = np.maximum(frame.sample(density, xyz_nm), 1e-9, dtype=np.float32)
-    spatial, ratio = [], np.empty(0, np.float32)
+    spatial: list[NDArray[np.float32]] = []
+    ratio = np.empty(0, np.float32)
     for scale in reversed(scales):
         evidence, ratio = _density_evidence(xyz_nm, frame, counts, density, scale)
         spatial.insert(0, evidence)

@@ -117,8 +117,8 @@ def fuse(
     A feature is centered on its median and divided by its spread in the reference or in the measured specimen,
     whichever is larger: what fluctuates more than chance everywhere (poles, zone lines) then loses weight instead of
     flagging every ion. The projection is on the leading principal components. The anomaly is
-    (sum_i w_i mean_j z_ij^4)^(1/4), in units of its value in the reference: the weights enter it as they enter F, and the
-    fourth power lets one strong feature among many weak ones speak.
+    (sum_i w_i mean_j z_ij^4)^(1/4), in units of its value in the reference: the weights enter it as they enter F, and
+    the fourth power lets one strong feature among many weak ones speak.
     """
     params = params or FusionParams()
     weights = params.weights
