@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -109,10 +110,11 @@ class MassSpectrometer:
             if i > 0:
                 low = max(low, _border(kept[i - 1][0], mass))
             if i + 1 < len(kept):
-                # A closed interval holds its ends: two ranges must not share one.
-                high = min(high, float(np.nextafter(_border(mass, kept[i + 1][0]), 0)))
+                high = min(high, _border(mass, kept[i + 1][0]))
             n_atoms = sum(n for _, n in ions[code].elements)
-            ranges.append(MassRange(round(low, 4), round(high - 5e-5, 4), code, atom_volume_nm3 * n_atoms))
+            # Limits on the grid that range files write, and a step apart: a closed interval holds both its ends.
+            high = math.floor(high * 1e4 - 1) / 1e4
+            ranges.append(MassRange(round(low, 4), high, code, atom_volume_nm3 * n_atoms))
         return RangeTable(ions, tuple(ranges))
 
 
