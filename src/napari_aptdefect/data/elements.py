@@ -104,7 +104,9 @@ def isotopes(symbol: str) -> tuple[Isotope, ...]:
 
     Notes
     -----
-    Masses and abundances are those of the pinned `periodictable`; abundances are scaled to add up to one.
+    Masses and abundances are those of the pinned `periodictable`; abundances are scaled to add up to one. For uranium,
+    whose abundances its release 2.1.0 loses, the isotope nearest to the standard atomic weight stands for all. Elements
+    whose weight is a mere mass number (Tc, Pm, ...) have no natural isotopes.
     """
     if symbol not in _KNOWN:
         return ()
@@ -113,6 +115,9 @@ def isotopes(symbol: str) -> tuple[Isotope, ...]:
     element = table.symbol(symbol)
     found = [(number, element[number].mass, element[number].abundance) for number in element.isotopes]
     total = sum(abundance for _, _, abundance in found)
+    if not total and element.mass != round(element.mass):
+        found = [min(((n, mass, 1.0) for n, mass, _ in found), key=lambda item: abs(item[1] - element.mass))]
+        total = 1.0
     return tuple(Isotope(n, float(m), float(a) / total) for n, m, a in sorted(found) if a > 0)
 
 
