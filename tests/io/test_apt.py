@@ -7,8 +7,8 @@ import struct
 
 import numpy as np
 import pytest
-
 from apt_builder import Section, mass, position, write_apt_file
+
 from napari_aptdefect import io
 from napari_aptdefect.errors import FormatError
 from napari_aptdefect.io.apt import read_apt

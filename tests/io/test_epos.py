@@ -49,7 +49,8 @@ def test_real_file(si_dir):
 def test_all_columns_with_their_units(tmp_path):
     records = make_epos(tmp_path / "a.epos")
     cloud = io.read(tmp_path / "a.epos")
-    names = "xyz_nm mass_da tof_ns voltage_dc_v voltage_pulse_v det_x_mm det_y_mm pulse_delta ions_per_pulse".split()
+    names = ["xyz_nm", "mass_da", "tof_ns", "voltage_dc_v", "voltage_pulse_v", "det_x_mm", "det_y_mm"]
+    names += ["pulse_delta", "ions_per_pulse"]
     assert list(cloud.columns) == names
     assert [cloud.columns[n].unit for n in names] == ["nm", "Da", "ns", "V", "V", "mm", "mm", "", ""]
     np.testing.assert_array_equal(cloud.xyz_nm, records["f"][:, :3].astype("f4"))

@@ -32,11 +32,11 @@ def test_names_of_the_application_definition(tmp_path):
     write_nxapm(IonCloud.from_arrays(np.ones((2, 3)), [1, 2]), tmp_path / "a.nxs")
     with h5py.File(tmp_path / "a.nxs") as tree:
         entry = tree["entry1"]
-        assert entry.attrs["NX_class"] == "NXentry"
+        assert entry.attrs["NX_class"] == b"NXentry"
         assert entry["definition"][()] == b"NXapm"
         xyz = entry["atom_probe/reconstruction/reconstructed_positions"]
-        assert (xyz.shape, xyz.dtype, xyz.attrs["units"]) == ((2, 3), np.dtype("f4"), "nm")
-        assert entry["atom_probe/mass_to_charge_conversion/mass_to_charge"].attrs["units"] == "Da"
+        assert (xyz.shape, xyz.dtype, xyz.attrs["units"]) == ((2, 3), np.dtype("f4"), b"nm")
+        assert entry["atom_probe/mass_to_charge_conversion/mass_to_charge"].attrs["units"] == b"Da"
 
 
 @pytest.mark.parametrize("branch", ["entry1/atom_probe", "entry1/atom_probeID", "my_entry/measurement/deep/er"])

@@ -8,10 +8,10 @@ import warnings
 
 import numpy as np
 import pytest
+from apt_builder import Section, mass, position, write_apt_file
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apt_builder import Section, mass, position, write_apt_file
 from napari_aptdefect import io
 from napari_aptdefect.data import IonCloud, RangeTable
 from napari_aptdefect.errors import AptDefectError, DataWarning, FormatError, MissingFileError, ParameterError
@@ -90,9 +90,9 @@ def test_a_range_file_with_another_extension(tmp_path):
 def test_the_wrong_kind_is_told(tmp_path):
     io.write(small_cloud(), tmp_path / "a.pos")
     (tmp_path / "a.rrng").write_text(RRNG)
-    with pytest.raises(FormatError, match="expected a range file .* found a file of the kind pos"):
+    with pytest.raises(FormatError, match=r"expected a range file .* found a file of the kind pos"):
         io.read_ranges(tmp_path / "a.pos")
-    with pytest.raises(FormatError, match="expected an ion cloud .* found a file of the kind rrng"):
+    with pytest.raises(FormatError, match=r"expected an ion cloud .* found a file of the kind rrng"):
         io.read_cloud(tmp_path / "a.rrng")
 
 
@@ -190,9 +190,8 @@ def test_random_truncation(valid_files, tmp_path, suffix, data):
 def test_random_flips(valid_files, tmp_path, suffix, data):
     raw = bytearray(valid_files[suffix])
     # headers are short: half of the flips hit the first 700 bytes or the last 900
-    places = st.one_of(
-        st.integers(0, len(raw) - 1), st.integers(0, min(700, len(raw) - 1)), st.integers(max(0, len(raw) - 900), len(raw) - 1)
-    )  # fmt: skip
+    last = len(raw) - 1
+    places = st.one_of(st.integers(0, last), st.integers(0, min(700, last)), st.integers(max(0, last - 900), last))
     for place in data.draw(st.lists(places, min_size=1, max_size=6)):
         raw[place] = data.draw(st.integers(0, 255))
     path = tmp_path / f"a{suffix}"

@@ -27,6 +27,9 @@ _LENGTHS: Final = {"nm": 1.0, "nanometer": 1.0, "nanometre": 1.0, "angstrom": 0.
 _MASS_UNITS: Final = ("", "da", "u", "amu", "dalton", "unified_atomic_mass_unit")
 _H5_ERRORS: Final = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError)
 _MAX_DATASETS: Final = 20_000
+# From this version on the tree has checksums, so that damage is an error and no crash of the library; strings of fixed
+# length keep everything out of the one heap that has none.
+_CHECKED: Final = ("v110", "v110")
 
 
 def read_nxapm(path: Path | str) -> IonCloud:
@@ -185,33 +188,31 @@ def write_nxapm(cloud: IonCloud, path: Path | str) -> tuple[Issue, ...]:
     Positions and masses lie where the application definition has them; other columns in an NXcollection beside them,
     under their names. Values are stored bit by bit, without compression.
     """
-    with replacing_path(path) as temporary, h5py.File(temporary, "w", libver=("earliest", "v110")) as tree:
-        tree.attrs.update({"NX_class": "NXroot", "default": "entry1"})
-        entry = _group(tree, "entry1", "NXentry")
-        entry["definition"] = "NXapm"
+    places = {name: f"{_COLLECTION}/{name.replace('/', '_')}" for name in cloud.columns}
+    places |= {"xyz_nm": _POSITIONS, "mass_da": _MASSES}
+    with replacing_path(path) as temporary, h5py.File(temporary, "w", libver=_CHECKED) as tree:
+        tree.attrs.update({"NX_class": np.bytes_("NXroot"), "default": np.bytes_("entry1")})
+        _group(tree, "entry1", "NXentry")["definition"] = np.bytes_("NXapm")
         probe = _group(tree, _ATOM_PROBE, "NXprocess")
         _group(tree, f"{_ATOM_PROBE}/reconstruction", "NXapm_reconstruction")
         _group(tree, f"{_ATOM_PROBE}/mass_to_charge_conversion", "NXprocess")
-        places = {"xyz_nm": _POSITIONS, "mass_da": _MASSES}
-        if len(cloud.columns) > len(places):
+        if len(cloud.columns) > 2:
             _group(tree, f"{_ATOM_PROBE}/{_COLLECTION}", "NXcollection")
         for name, column in cloud.columns.items():
-            place = places.get(name, f"{_COLLECTION}/{name.replace('/', '_')}")
-            dataset = probe.create_dataset(place, column.shape(cloud.n_ions), column.dtype.newbyteorder("<"))
-            dataset.attrs["units"] = column.unit
+            dataset = probe.create_dataset(places[name], column.shape(cloud.n_ions), column.dtype.newbyteorder("<"))
+            if column.unit:
+                dataset.attrs["units"] = np.bytes_(column.unit.encode())
             if column.categories:
-                dataset.attrs["categories"] = json.dumps(column.categories)
+                dataset.attrs["categories"] = np.bytes_(json.dumps(column.categories))
         for start, stop in cloud.chunks():
             for name, values in cloud.read_columns(tuple(cloud.columns), start, stop).items():
-                place = places.get(name, f"{_COLLECTION}/{name.replace('/', '_')}")
-                if stop > start:
-                    probe[place][start:stop] = values
+                probe[places[name]][start:stop] = values
     return ()
 
 
 def _group(tree: h5py.File, name: str, nx_class: str) -> h5py.Group:
     group = tree.require_group(name)
-    group.attrs["NX_class"] = nx_class
+    group.attrs["NX_class"] = np.bytes_(nx_class)
     return group
 
 
