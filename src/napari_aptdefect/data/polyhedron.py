@@ -1,10 +1,10 @@
 """A convex polyhedron cut by planes: the compiled core of the Voronoi cells.
 
 The polyhedron is simple: three edges meet in each vertex. Where more meet (perfect lattices), vertices coincide and an
-edge between them has no length; sums over edges don't notice. Half-edge ``h = 3 v + k`` leaves vertex v, the three of a
-vertex are counterclockwise seen from outside, `twin[h]` runs back and `face[h]` lies on its left. A cut is then pure
-bookkeeping that holds for any rounding: vertices beyond the plane go, edges that cross it end in new vertices, and the
-new vertices are joined along the faces they lie in.
+edge between them has no length; sums over edges don't notice. Half-edge ``h = 4 v + k`` leaves vertex v (k is 0, 1, 2;
+shifts are faster than divisions by 3), the three of a vertex are counterclockwise seen from outside, `twin[h]` runs
+back and `face[h]` lies on its left. A cut is then bookkeeping that holds for any rounding: vertices beyond the plane
+go, edges that cross it end in new vertices, and the new vertices are joined along the faces they lie in.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Polyhedron(NamedTuple):
     vertex
         Shape (4, n), float64, nm: x, y, z and the height above the last plane (scratch).
     twin, face, made
-        Shape (3 n,), int32: reverse half-edge, face on the left, vertex made on the half-edge (scratch).
+        Shape (4 n,), int32: reverse half-edge, face on the left, vertex made on the half-edge (scratch).
     came
         Shape (n,), int32: half-edge each new vertex lies on (scratch).
     plane
@@ -53,9 +53,9 @@ def new_polyhedron(n_vertices: int, n_faces: int) -> Polyhedron:
     """Return room for a polyhedron with so many vertices and faces."""
     return Polyhedron(
         np.zeros((4, n_vertices)),
-        np.zeros(3 * n_vertices, np.int32),
-        np.zeros(3 * n_vertices, np.int32),
-        np.zeros(3 * n_vertices, np.int32),
+        np.zeros(4 * n_vertices, np.int32),
+        np.zeros(4 * n_vertices, np.int32),
+        np.zeros(4 * n_vertices, np.int32),
         np.zeros(n_vertices, np.int32),
         np.zeros((5, n_faces)),
         np.zeros(n_faces, np.int32),
@@ -66,8 +66,8 @@ def new_polyhedron(n_vertices: int, n_faces: int) -> Polyhedron:
 def copy_into(target: Polyhedron, source: Polyhedron, n: int, m: int, scale: float) -> None:
     """Copy n vertices and m faces, with lengths times `scale`."""
     target.vertex[:, :n] = source.vertex[:, :n] * scale
-    target.twin[: 3 * n] = source.twin[: 3 * n]
-    target.face[: 3 * n] = source.face[: 3 * n]
+    target.twin[: 4 * n] = source.twin[: 4 * n]
+    target.face[: 4 * n] = source.face[: 4 * n]
     target.plane[:3, :m] = source.plane[:3, :m]
     target.plane[3, :m] = source.plane[3, :m] * scale
     target.neighbor[:m] = source.neighbor[:m]
@@ -103,47 +103,52 @@ def cut(p: Polyhedron, n: int, new: int, nx: float, ny: float, nz: float, d: flo
     if highest <= touch:
         return 0
     m = n
-    for h in range(3 * n):
-        if height[h // 3] <= touch and height[p.twin[h] // 3] > touch:
-            m += 1
+    for v in range(n):
+        if height[v] <= touch:
+            for h in range(4 * v, 4 * v + 3):
+                m += height[p.twin[h] >> 2] > touch
     if m > len(height) or new >= p.plane.shape[1]:
         return -1
     _make_vertices(p, n, new, touch)
     for v in range(n, m):
         # along the face on the left: past what is cut off, to the edge where the face comes back below the plane
         h = p.came[v]
-        while height[p.twin[h] // 3] > touch:
+        t = p.twin[h]
+        while height[t >> 2] > touch:
+            h = t - 1 if t & 3 else t + 2
             t = p.twin[h]
-            h = t - t % 3 + (t % 3 + 2) % 3
-        other = p.made[p.twin[h]]
-        p.twin[3 * v + 2] = 3 * other + 1
-        p.twin[3 * other + 1] = 3 * v + 2
+        other = p.made[t]
+        p.twin[4 * v + 2] = 4 * other + 1
+        p.twin[4 * other + 1] = 4 * v + 2
     for v in range(n, m):
         h = p.came[v]
-        p.twin[3 * v] = h
-        p.twin[h] = 3 * v
+        p.twin[4 * v] = h
+        p.twin[h] = 4 * v
     p.plane[0, new], p.plane[1, new], p.plane[2, new], p.plane[3, new] = nx, ny, nz, d
-    return _close_gaps(p, m, touch)
+    left: int = _close_gaps(p, m, touch)
+    return left
 
 
 @njit(cache=True, nogil=True)
 def _make_vertices(p: Polyhedron, n: int, new: int, touch: float) -> None:
     height = p.vertex[3]
     m = n
-    for h in range(3 * n):
-        v = h // 3
-        w = p.twin[h] // 3
-        if height[v] <= touch and height[w] > touch:
-            part = min(max(height[v] / (height[v] - height[w]), 0.0), 1.0)
-            for a in range(3):
-                p.vertex[a, m] = p.vertex[a, v] + part * (p.vertex[a, w] - p.vertex[a, v])
-            height[m] = 0.0
-            p.face[3 * m] = p.face[p.twin[h]]
-            p.face[3 * m + 1] = new
-            p.face[3 * m + 2] = p.face[h]
-            p.made[h] = m
-            p.came[m] = h
-            m += 1
+    for v in range(n):
+        if height[v] > touch:
+            continue
+        for h in range(4 * v, 4 * v + 3):
+            w = p.twin[h] >> 2
+            if height[w] > touch:
+                part = min(max(height[v] / (height[v] - height[w]), 0.0), 1.0)
+                for a in range(3):
+                    p.vertex[a, m] = p.vertex[a, v] + part * (p.vertex[a, w] - p.vertex[a, v])
+                height[m] = 0.0
+                p.face[4 * m] = p.face[p.twin[h]]
+                p.face[4 * m + 1] = new
+                p.face[4 * m + 2] = p.face[h]
+                p.made[h] = m
+                p.came[m] = h
+                m += 1
 
 
 @njit(cache=True, nogil=True)
@@ -159,12 +164,12 @@ def _close_gaps(p: Polyhedron, m: int, touch: float) -> int:
             continue
         p.vertex[:, v] = p.vertex[:, m]
         for k in range(3):
-            t = p.twin[3 * m + k]
-            if t // 3 == m:
-                t = 3 * v + t % 3
-            p.twin[3 * v + k] = t
-            p.twin[t] = 3 * v + k
-            p.face[3 * v + k] = p.face[3 * m + k]
+            t = p.twin[4 * m + k]
+            if t >> 2 == m:
+                t = 4 * v + (t & 3)
+            p.twin[4 * v + k] = t
+            p.twin[t] = 4 * v + k
+            p.face[4 * v + k] = p.face[4 * m + k]
     return m
 
 
@@ -189,21 +194,32 @@ def measure(p: Polyhedron, n: int, n_faces: int, centroid: NDArray[np.float64]) 
     p.plane[4, :n_faces] = 0.0
     volume = 0.0
     centroid[:] = 0.0
-    for h in range(3 * n):
-        f, v, w = p.face[h], h // 3, p.twin[h] // 3
+    for v in range(n):
         ux, uy, uz = p.vertex[0, v], p.vertex[1, v], p.vertex[2, v]
-        wx, wy, wz = p.vertex[0, w], p.vertex[1, w], p.vertex[2, w]
-        nx, ny, nz, d = p.plane[0, f], p.plane[1, f], p.plane[2, f], p.plane[3, f]
-        area = 0.5 * (nx * (uy * wz - uz * wy) + ny * (uz * wx - ux * wz) + nz * (ux * wy - uy * wx))
-        p.plane[4, f] += area
-        part = area * d / 3.0
-        volume += part
-        centroid[0] += 0.25 * part * (ux + wx + d * nx)
-        centroid[1] += 0.25 * part * (uy + wy + d * ny)
-        centroid[2] += 0.25 * part * (uz + wz + d * nz)
+        for h in range(4 * v, 4 * v + 3):
+            f, w = p.face[h], p.twin[h] >> 2
+            wx, wy, wz = p.vertex[0, w], p.vertex[1, w], p.vertex[2, w]
+            nx, ny, nz, d = p.plane[0, f], p.plane[1, f], p.plane[2, f], p.plane[3, f]
+            area = 0.5 * (nx * (uy * wz - uz * wy) + ny * (uz * wx - ux * wz) + nz * (ux * wy - uy * wx))
+            p.plane[4, f] += area
+            part = area * d / 3.0
+            volume += part
+            centroid[0] += 0.25 * part * (ux + wx + d * nx)
+            centroid[1] += 0.25 * part * (uy + wy + d * ny)
+            centroid[2] += 0.25 * part * (uz + wz + d * nz)
     if volume > 0:
         centroid /= volume
     return volume
+
+
+@njit(cache=True, nogil=True)
+def has_face_below(p: Polyhedron, n: int, number: int) -> bool:
+    """Whether a face with a number below the given one is left."""
+    for v in range(n):
+        for h in range(4 * v, 4 * v + 3):
+            if p.face[h] < number:
+                return True
+    return False
 
 
 def start_polyhedron() -> tuple[Polyhedron, int]:
@@ -237,8 +253,8 @@ def _cube(p: Polyhedron) -> None:
         for k, axis in enumerate(axes):
             w = v ^ (1 << axis)
             side = 3 - axis - axes[(k + 1) % 3]
-            p.twin[3 * v + k] = 3 * w + _ccw(w).index(axis)
-            p.face[3 * v + k] = 20 + 2 * side + (sign[side] > 0)
+            p.twin[4 * v + k] = 4 * w + _ccw(w).index(axis)
+            p.face[4 * v + k] = 20 + 2 * side + (sign[side] > 0)
 
 
 def _ccw(v: int) -> tuple[int, int, int]:

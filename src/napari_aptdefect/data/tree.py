@@ -136,9 +136,7 @@ def available_processors() -> int:
     return os.cpu_count() or 1
 
 
-def _finish(
-    waiting: deque[tuple[int, Future[object]]], n_rows: int, message: str
-) -> Generator[Progress, None, None]:
+def _finish(waiting: deque[tuple[int, Future[object]]], n_rows: int, message: str) -> Generator[Progress, None, None]:
     stop, future = waiting.popleft()
     future.result()
     yield Progress(stop, n_rows, message)
@@ -172,9 +170,7 @@ def _build(tree: PointTree, first_leaf: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _select(
-    xyz: NDArray[np.float32], order: NDArray[np.int32], start: int, stop: int, middle: int, axis: int
-) -> None:
+def _select(xyz: NDArray[np.float32], order: NDArray[np.int32], start: int, stop: int, middle: int, axis: int) -> None:
     # Hoare's selection: afterwards no row before `middle` lies above a row from `middle` on
     left, right = start, stop - 1
     while left < right:
@@ -206,7 +202,31 @@ def box_distance2(box: NDArray[np.float32], node: int, x: float, y: float, z: fl
     dx = max(box[node, 0] - x, 0.0, x - box[node, 3])
     dy = max(box[node, 1] - y, 0.0, y - box[node, 4])
     dz = max(box[node, 2] - z, 0.0, z - box[node, 5])
-    return dx * dx + dy * dy + dz * dz
+    distance2: float = dx * dx + dy * dy + dz * dz
+    return distance2
+
+
+@njit(cache=True, nogil=True)
+def insert_sorted(
+    tree: PointTree,
+    row: int,
+    d2: float,
+    n: int,
+    k: int,
+    distance2: NDArray[np.float64],
+    found: NDArray[np.int32],
+) -> int:
+    """Insert a row in a list of the k nearest, by distance and then by index; return the new length of the list."""
+    if n < k:
+        n += 1
+    elif d2 == distance2[k - 1] and tree.order[row] > tree.order[found[k - 1]]:
+        return n
+    j = n - 1
+    while j > 0 and (distance2[j - 1] > d2 or (distance2[j - 1] == d2 and tree.order[found[j - 1]] > tree.order[row])):
+        distance2[j], found[j] = distance2[j - 1], found[j - 1]
+        j -= 1
+    distance2[j], found[j] = d2, row
+    return n
 
 
 @njit(cache=True, nogil=True)
@@ -274,21 +294,10 @@ def nearest(
         for i in range(tree.start[node], stop):
             dx, dy, dz = tree.xyz[i, 0] - x, tree.xyz[i, 1] - y, tree.xyz[i, 2] - z
             d2 = dx * dx + dy * dy + dz * dz
-            if d2 > worst or i == row or (apart and d2 == 0.0):
-                continue
-            if n == k and d2 == worst and tree.order[i] > tree.order[found[k - 1]]:
-                continue
-            if n < k:
-                n += 1
-            j = n - 1
-            while j > 0 and (
-                distance2[j - 1] > d2 or (distance2[j - 1] == d2 and tree.order[found[j - 1]] > tree.order[i])
-            ):
-                distance2[j], found[j] = distance2[j - 1], found[j - 1]
-                j -= 1
-            distance2[j], found[j] = d2, i
-            if n == k:
-                worst = distance2[k - 1]
+            if d2 <= worst and i != row and (d2 > 0.0 or not apart):
+                n = insert_sorted(tree, i, d2, n, k, distance2, found)
+                if n == k:
+                    worst = distance2[k - 1]
     return n
 
 
