@@ -306,7 +306,7 @@ class TestInterrupt:
 class TestAnalyze:
     def test_the_whole_way(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         sample = tmp_path / "sample"
-        size = ["--radius-nm", "3", "--length-nm", "8", "--n-clusters", "1"]
+        size = ["--radius-nm", "4", "--length-nm", "10", "--n-clusters", "1", "--n-voids", "0"]
         assert main(["simulate", "gan-nanowire", "--out", str(sample), "--seed", "1", "--json", *size]) == 0
         made = [Path(name) for name in json.loads(capsys.readouterr().out)["files"]]
         assert all(path.parent == sample for path in made)
@@ -361,7 +361,7 @@ class TestAnalyze:
             raise DownloadError("no network")
 
         monkeypatch.setattr(demo, "fetch_si", offline)
-        monkeypatch.setattr(demo, "SAMPLE", GanNanowireParams(radius_nm=3, length_nm=8, n_clusters=1))
+        monkeypatch.setattr(demo, "SAMPLE", GanNanowireParams(radius_nm=4, length_nm=10, n_clusters=1, n_voids=0))
         monkeypatch.setattr(demo, "has_display", lambda: False)
         for _ in range(2):  # a second demo replaces the first
             assert main(["demo", "--out", str(tmp_path)]) == 0
