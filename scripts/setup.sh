@@ -9,7 +9,7 @@ set -euo pipefail
 # Read off PySide6's plugins with ldd, and checked with a real window in a bare Debian.
 WINDOW_LIBRARIES=(
   libgl1 libegl1 libgl1-mesa-dri libopengl0 libglib2.0-0 libxkbcommon-x11-0 libdbus-1-3 libxcb-cursor0 libxcb-icccm4 libxcb-image0
-  libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libxcb-xkb1 libfontconfig1
+  libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libxcb-xkb1 libfontconfig1 libwayland-cursor0
 )
 
 say() { echo "==> $*"; }
