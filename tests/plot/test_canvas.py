@@ -27,7 +27,7 @@ def test_style_does_not_leak_and_user_settings_do_not_enter():
 def test_any_name_can_be_drawn(name):
     with canvas.house_style():
         figure = canvas.new_figure(3, 1)
-        canvas.figure_legend(figure, [name], [(0, 0, 0)], more=3)
+        canvas.figure_legend(figure, [name, "and 3 more"], [(0, 0, 0), None])
         assert len(canvas.png_bytes(figure)) > 100
 
 
@@ -36,3 +36,18 @@ def test_pyplot_is_not_used():
 
     code = "import sys, napari_aptdefect.pipeline.report_figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("letters", [1, 8, 40])
+def test_legend_stays_in_the_figure(letters):
+    names = ["W" * letters] * 14
+    with canvas.house_style():
+        columns, height_in = canvas.legend_grid(names, 9.6)
+        figure = canvas.new_figure(9.6, 4)
+        canvas.figure_legend(figure, names, [(0, 0, 0)] * 14)
+        figure.draw_without_rendering()
+        box = figure.legends[0].get_window_extent().transformed(figure.dpi_scale_trans.inverted())
+    assert box.x0 >= 0
+    assert box.x1 <= 9.6
+    assert box.y1 <= height_in + 0.05
+    assert columns <= 14

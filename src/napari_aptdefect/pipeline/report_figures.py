@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_aptdefect.arrays import finite_rows
 from napari_aptdefect.data import DEFECT_CLASSES, VoxelGrid
 from napari_aptdefect.plot import canvas, cloud, clusters, layout, slices, spectrum
-from napari_aptdefect.plot.colors import Color, class_colors, lookup, palette, species_colors
+from napari_aptdefect.plot.colors import UNRANGED_COLOR, Color, class_colors, lookup, palette, species_colors
 from napari_aptdefect.plot.defects import draw_scores, number_defects
 from napari_aptdefect.plot.splat import Camera
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_DRAWN: Final = 1_500_000
 """Largest number of ions that one picture draws."""
 
-_MAX_LEGEND: Final = 13
+_MAX_LEGEND: Final = 12
 _MAX_NUMBERS: Final = 60
 _MAX_COMPOSITION: Final = 3
 _MAX_BARS: Final = 30
@@ -128,12 +128,13 @@ def _species_view(data: ReportData) -> Iterator[Picture]:
     titles = ["all ions"]
     if rare.any():
         titles.append(f"without {canvas.plain(data.ranges.ions[common].name)} and unranged ions (grey veil)")
-    figure, panels = layout.view_axes(xyz, camera, titles, side_by_side)
+    names, colors = _species_legend(data)
+    _, foot_in = canvas.legend_grid(names, 9.6 if len(titles) > 1 else 6.0)
+    figure, panels = layout.view_axes(xyz, camera, titles, side_by_side, foot_in=foot_in)
     cloud.draw_view(panels[0], xyz, rgb, camera=camera)
     if rare.any():
         cloud.draw_view(panels[1], xyz[rare], rgb[rare], veil_nm=xyz[~rare], camera=camera)
-    names, colors, more = _species_legend(data)
-    canvas.figure_legend(figure, names, colors, more=more)
+    canvas.figure_legend(figure, names, colors)
     caption = (
         "The ions in an orthographic view, colored by species; the scale bar holds everywhere in the picture. "
         + drawn(len(picked), data.n_ions)
@@ -318,14 +319,19 @@ def _defect_ions(data: ReportData) -> tuple[NDArray[np.int64], NDArray[np.int64]
     return front, veil, note
 
 
-def _species_legend(data: ReportData) -> tuple[list[str], list[Color], int]:
-    colors = species_colors(data.ranges.ions)
+def _species_legend(data: ReportData) -> tuple[list[str], list[Color | None]]:
+    """Names and colors of the most frequent species, and how many the legend leaves out."""
+    tints = species_colors(data.ranges.ions)
     order = [i for i in np.argsort(-data.ion_counts, kind="stable").tolist() if data.ion_counts[i] > 0]
-    names, tints = [data.ranges.ions[i].name for i in order], [colors[i] for i in order]
+    names = [data.ranges.ions[i].name for i in order[:_MAX_LEGEND]]
+    colors: list[Color | None] = [tints[i] for i in order[:_MAX_LEGEND]]
     if (data.species_idx < 0).any():
-        names.insert(_MAX_LEGEND - 1, "unranged")
-        tints.insert(_MAX_LEGEND - 1, lookup((), np.array([-1]))[0].tolist())
-    return names[:_MAX_LEGEND], tints[:_MAX_LEGEND], max(len(names) - _MAX_LEGEND, 0)
+        names.append("unranged")
+        colors.append(UNRANGED_COLOR)
+    if len(order) > _MAX_LEGEND:
+        names.append(f"and {len(order) - _MAX_LEGEND} more")
+        colors.append(None)
+    return names, colors
 
 
 def _bounds(xyz_nm: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -220,7 +220,11 @@ def _class_rows(data: ReportData) -> list[dict[str, Any]]:
 def _defect_rows(data: ReportData) -> Iterator[dict[str, Any]]:
     for row in data.defects.table.slice(0, MAX_ROWS).to_pylist():
         parts = sorted(row["composition"] or (), key=lambda part: -part["fraction"])
-        shown = [f"{part['element']} {percent(part['fraction'], part['fraction_error'])}" for part in parts[:4]]
+        shown = [
+            # non-breaking spaces keep a number and its error on one line
+            f"{part['element']} {percent(part['fraction'], part['fraction_error'])}".replace(" ", "\N{NO-BREAK SPACE}")
+            for part in parts[:4]
+        ]
         if len(parts) > len(shown):
             shown.append(f"and {len(parts) - len(shown)} more")
         name = row["defect_class"]

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from napari_aptdefect.plot.colors import Color, hex_color
 
 DPI: Final = 120
+LEGEND_LETTERS: Final = 16
 
 _STYLE: Final[dict[Any, Any]] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same letters
@@ -81,18 +82,23 @@ def plain(text: str, limit: int = 18) -> str:
     return clean.replace("$", r"\$")
 
 
-def figure_legend(
-    figure: Figure, names: Sequence[str], colors: Sequence[Color], *, more: int = 0, ncols: int = 7
-) -> None:
-    """Write colored dots with names at the foot of a figure; `more` says how many entries it leaves out."""
+def legend_grid(names: Sequence[str], width_in: float) -> tuple[int, float]:
+    """Columns of a legend that fit a width, and the height that its rows take, inches."""
+    longest = max((len(plain(name, LEGEND_LETTERS)) for name in names), default=1)
+    columns = max(min(int(width_in / (0.45 + 0.115 * longest)), len(names)), 1)
+    return columns, 0.12 + 0.19 * -(-len(names) // columns)
+
+
+def figure_legend(figure: Figure, names: Sequence[str], colors: Sequence[Color | None]) -> None:
+    """Write colored dots with names at the foot of a figure; a name without a color stands alone."""
     handles = [
-        Line2D([], [], marker="o", linestyle="", markersize=7, color=hex_color(color), label=plain(name))
-        for name, color in zip(names, colors, strict=True)
+        Line2D([], [], marker="o" if color else "", linestyle="", markersize=7, color=hex_color(color or (0, 0, 0)))
+        for color in colors
     ]
-    if more:
-        handles.append(Line2D([], [], linestyle="", label=f"and {more} more"))
+    texts = [plain(name, LEGEND_LETTERS) for name in names]
     if handles:
-        figure.legend(handles=handles, loc="lower center", ncols=min(len(handles), ncols), handletextpad=0.2)
+        columns, _ = legend_grid(names, float(figure.get_figwidth()))
+        figure.legend(handles, texts, loc="lower center", ncols=columns, handletextpad=0.2)
 
 
 def text_size_px(axes: Axes, text: str, size_pt: float) -> tuple[float, float]:

@@ -64,7 +64,7 @@ def draw_view(
     frame = Frame.around(np.concatenate([front, behind]), pixels * SUPERSAMPLE)
     layers = [splat(front, rgb, frame, sphere_radius(len(front), frame))]
     if len(behind):
-        layers.insert(0, fog(behind, frame))
+        layers.insert(0, _veil(behind, frame))
     _show(axes, layers, frame)
     axes.set_axis_off()
     height = frame.v1 - frame.v0
@@ -123,10 +123,18 @@ def draw_projection(
     front = camera.project(xyz_nm)
     layers = [splat(front, rgb, frame, sphere_radius(len(front), frame), depth_fade=0.1 * relief, relief=relief)]
     if veil_nm is not None and len(veil_nm):
-        layers.insert(0, fog(camera.project(veil_nm), frame))
+        layers.insert(0, _veil(camera.project(veil_nm), frame))
     _show(axes, layers, frame)
     axes.set_xlim(corners[0, 0], corners[1, 0])
     axes.set_ylim(corners[0, 1], corners[1, 1])
+
+
+def _veil(projected: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
+    """Fog, or light grey dots where the ions are too few for fog to be seen."""
+    if len(projected) > 0.05 * frame.width * frame.height:
+        return fog(projected, frame)
+    rgb = np.full((len(projected), 3), 225, np.uint8)
+    return splat(projected, rgb, frame, min(sphere_radius(len(projected), frame), 3), depth_fade=0.3, relief=False)
 
 
 def _show(axes: Axes, layers: list[NDArray[np.float32]], frame: Frame) -> None:

@@ -119,7 +119,7 @@ def whole_range(mass_da: NDArray[np.floating], ranges: RangeTable) -> tuple[floa
     top = float(np.quantile(sample, share)) * 1.05 if len(sample) else 0.0
     top = min(top, 500.0)  # nothing is ranged beyond; noise may be
     highest = [r.hi_da for r in ranges.ranges if np.isfinite(r.hi_da)]
-    return 0.0, max(top, *(1.25 * hi for hi in highest), 1.0)
+    return 0.0, max(top, *(hi + min(0.25 * hi, 20.0) for hi in highest), 1.0)
 
 
 def dense_range(spectrum: Spectrum, share: float = 0.9) -> tuple[float, float]:
