@@ -47,13 +47,14 @@ def code(name: str) -> int:
 
 
 def test_perfect_wire_has_the_density_and_stoichiometry_of_gan() -> None:
-    wire = simulate(radius_nm=5, length_nm=12, **NO_DEFECTS, **PERFECT)
+    radius = 18.5 * gan.A_NM * np.sqrt(3) / 2  # facets between two rows of atoms
+    wire = simulate(radius_nm=radius, length_nm=12, **NO_DEFECTS, **PERFECT)
     z = wire.xyz_true_nm[:, 2] + 0.01  # between two planes, so that whole cells are counted
     cells = (z >= gan.C_NM) & (z < 21 * gan.C_NM)
-    volume = gan.hexagon_area_nm2(5) * 20 * gan.C_NM
-    assert cells.sum() / volume == pytest.approx(87.59, rel=0.01)  # a row of atoms more or less at the facets
-    assert (wire.sublattice == 0).sum() / (wire.sublattice == 1).sum() == pytest.approx(1, rel=0.02)
-    assert gan.in_prism(wire.xyz_true_nm.astype(float), 5 + 1e-5, 12).all()
+    assert cells.sum() / (gan.hexagon_area_nm2(radius) * 20 * gan.C_NM) == pytest.approx(87.59, rel=0.005)
+    ga, n = ((wire.sublattice[cells] == side).sum() for side in (0, 1))
+    assert ga / n == pytest.approx(1, rel=1e-3)
+    assert gan.in_prism(wire.xyz_true_nm.astype(float), radius + 1e-5, 12).all()
     assert (wire.instance == 0).all()
     assert wire.defects == ()
 

@@ -185,13 +185,27 @@ def translated(path: Path, plugin: str, issues: list[Issue]) -> Iterator[None]:
         except ImportError as exc:
             raise MissingExtraError(f"{path}: reading this {plugin} file needs a package: {exc}; install it") from exc
         except _failures() as exc:
-            traceback.clear_frames(exc.__traceback__)  # drops the reader's locals, and with them its open files
+            _drop_frames(exc)
             raise damaged(path, plugin, f"{type(exc).__name__}: {exc}") from exc
     issues.extend(
         Issue("reader-warning", f"{plugin} reader: {item.message}", "info")
         for item in caught
         if not issubclass(item.category, DeprecationWarning | PendingDeprecationWarning | FutureWarning)
     )
+
+
+def _drop_frames(exc: BaseException) -> None:
+    """Drop the locals of a failed reader and of what failed before in it, and with them its open files."""
+    from tifffile import TiffFile
+
+    link: BaseException | None = exc
+    while link is not None:
+        for frame, _ in traceback.walk_tb(link.__traceback__):
+            for value in frame.f_locals.values():
+                if isinstance(value, TiffFile):  # it and its pages hold each other, so counting never frees it
+                    value.close()
+        traceback.clear_frames(link.__traceback__)
+        link = link.__context__
 
 
 def damaged(path: Path, plugin: str, found: str) -> FormatError:
