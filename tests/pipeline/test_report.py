@@ -13,7 +13,7 @@ from napari_aptdefect.data import DEFECT_CLASSES, DEFECT_SCHEMA, DefectTable, Io
 from napari_aptdefect.errors import ShapeError
 from napari_aptdefect.pipeline import report_figures
 from napari_aptdefect.pipeline.report import ReportData, write_report
-from napari_aptdefect.pipeline.report_tables import atomic_composition, percent, verdict
+from napari_aptdefect.pipeline.report_tables import percent, verdict
 from napari_aptdefect.plot import canvas, cloud
 
 VOID_TAGS = {"meta", "img", "br"}
@@ -288,15 +288,14 @@ def test_arrays_must_fit():
         replace(data, ion_counts=data.ion_counts[:1])
 
 
-def test_atomic_composition_counts_ions_not_atoms():
-    ions = (Ion("Ga", (("Ga", 1),)), Ion("N2", (("N", 2),)), Ion("label"))
-    rows = atomic_composition(ions, np.array([600, 200, 50]))
-    assert [row[:2] for row in rows] == [("Ga", 600), ("N", 400)]
-    # Monte Carlo of Poisson counts as the oracle of the delta method
-    rng = np.random.default_rng(0)
-    ga, n2 = rng.poisson(600, 200_000), rng.poisson(200, 200_000)
-    assert rows[1][3] == pytest.approx(np.std(2 * n2 / (ga + 2 * n2)), rel=0.02)
-    assert rows[1][3] > 1.2 * np.sqrt(0.4 * 0.6 / 1000)  # counting atoms as independent would claim less
+@pytest.mark.usefixtures("coarse")
+def test_composition_of_molecular_ions(tmp_path):
+    data = replace(make(), ion_counts=np.array([600, 400]))  # 1,000 Ga and 400 N
+    page, _, _ = written(tmp_path, data)
+    # ions: sqrt(0.6 * 0.4 / 1000) = 1.5 %; atoms: sqrt(600 * (2/7)**2 + 400 * (3/7)**2) / 1400 = 0.79 %
+    assert "Ga 600 60.0 ± 1.5 %" in page.text
+    assert "Ga 1,000 71.43 ± 0.79 %" in page.text
+    assert "N 400 28.57 ± 0.79 %" in page.text
 
 
 def test_percent_has_the_digits_of_its_error():

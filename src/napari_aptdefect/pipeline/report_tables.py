@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_aptdefect.arrays import finite_rows
-from napari_aptdefect.data import DEFECT_CLASSES, Ion
+from napari_aptdefect.data import DEFECT_CLASSES
+from napari_aptdefect.data.composition import Composition, composition_of_counts
 from napari_aptdefect.plot.colors import CLASS_COLORS, hex_color, species_colors
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def page_context(data: ReportData) -> dict[str, Any]:
     """Return what the template shows, apart from the pictures."""
     record = data.record
     summary = record.get("summary", {})
+    found = composition_of_counts(data.ranges, data.ion_counts)
     return {
         "title": data.title,
         "created": record.get("created", ""),
@@ -44,13 +45,10 @@ def page_context(data: ReportData) -> dict[str, Any]:
         "versions": dict(record.get("versions") or {}),
         "stages": _stages(record.get("stages") or ()),
         "issues": [dict(issue) for issue in record.get("issues") or ()],
-        "ionic": _ionic_rows(data),
+        "ionic": _ionic_rows(data, found),
         "n_unranged": int((data.species_idx < 0).sum()),
         "n_ions": data.n_ions,
-        "atomic": [
-            {"name": name, "count": count, "percent": percent(fraction, error)}
-            for name, count, fraction, error in atomic_composition(data.ranges.ions, data.ion_counts)
-        ],
+        "atomic": _atomic_rows(found),
         "labels": [
             ion.name for ion, n in zip(data.ranges.ions, data.ion_counts, strict=True) if n and not ion.elements
         ],
@@ -105,53 +103,6 @@ def limits(data: ReportData) -> list[str]:
     if lost:
         sentences.append(f"{lost:,} ions have no finite position and take no part.")
     return sentences
-
-
-def atomic_composition(ions: Sequence[Ion], counts: NDArray[np.integer]) -> list[tuple[str, int, float, float]]:
-    r"""Composition in atoms, molecular ions taken apart, with counting errors.
-
-    Parameters
-    ----------
-    ions
-        Ions with their elements; ions without any (a user's label) take no part.
-    counts
-        Number of each, shape (n,).
-
-    Returns
-    -------
-    (element, atoms, fraction, standard error of the fraction), most frequent first.
-
-    Notes
-    -----
-    Ions are counted, not atoms: with :math:`n_i` Poisson-distributed ions of kind i that bring :math:`c_{ie}` atoms of
-    element e and :math:`b_i` atoms in all, the fraction :math:`f_e = A_e / B` has the variance
-    :math:`\sum_i n_i (c_{ie} - f_e b_i)^2 / B^2` (delta method), which is :math:`f (1 - f) / N` where no ion is a
-    molecule.
-
-    Examples
-    --------
-    >>> [row] = atomic_composition([Ion("Si", (("Si", 1),))], np.array([10]))
-    >>> row
-    ('Si', 10, 1.0, 0.0)
-    """
-    elements = sorted({symbol for ion in ions for symbol, _ in ion.elements})
-    column = {symbol: i for i, symbol in enumerate(elements)}
-    per_ion = np.zeros((len(ions), len(elements)))
-    for row, ion in enumerate(ions):
-        for symbol, n in ion.elements:
-            per_ion[row, column[symbol]] += n
-    n_ions = np.asarray(counts, float)
-    atoms = n_ions @ per_ion
-    total = float(atoms.sum())
-    if total == 0:
-        return []
-    fraction = atoms / total
-    residual = per_ion - np.outer(per_ion.sum(axis=1), fraction)
-    error = np.sqrt(n_ions @ residual**2) / total
-    rows = [
-        (symbol, int(atoms[i]), float(fraction[i]), float(error[i])) for i, symbol in enumerate(elements) if atoms[i]
-    ]
-    return sorted(rows, key=lambda row: (-row[1], row[0]))
 
 
 def percent(fraction: float, error: float) -> str:
@@ -246,17 +197,29 @@ def _number(value: float | None, style: str) -> str:
     return "not known" if value is None or not np.isfinite(value) else format(value, style).replace("-", "−")  # noqa: RUF001
 
 
-def _ionic_rows(data: ReportData) -> list[dict[str, Any]]:
-    total = int(data.ion_counts.sum())
+def _ionic_rows(data: ReportData, found: Composition) -> list[dict[str, Any]]:
     colors = species_colors(data.ranges.ions)
-    rows = []
-    for i in np.argsort(-data.ion_counts, kind="stable").tolist():
-        n = int(data.ion_counts[i])
-        fraction = n / total if total else float("nan")
-        error = float(np.sqrt(fraction * (1 - fraction) / total)) if total else float("nan")
-        name = data.ranges.ions[i].name
-        rows.append({"name": name, "count": n, "percent": percent(fraction, error), "color": hex_color(colors[i])})
-    return rows
+    return [
+        {
+            "name": data.ranges.ions[i].name,
+            "count": int(data.ion_counts[i]),
+            "percent": percent(float(found.ion_fraction[i]), float(found.ion_fraction_error[i])),
+            "color": hex_color(colors[i]),
+        }
+        for i in np.argsort(-data.ion_counts, kind="stable").tolist()
+    ]
+
+
+def _atomic_rows(found: Composition) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": found.elements[i],
+            "count": round(float(found.atom_counts[i])),
+            "percent": percent(float(found.fraction[i]), float(found.fraction_error[i])),
+        }
+        for i in np.argsort(-found.atom_counts, kind="stable").tolist()
+        if found.atom_counts[i] > 0
+    ]
 
 
 def _inputs(data: ReportData) -> list[tuple[str, str]]:
