@@ -12,13 +12,13 @@ from napari_aptdefect._napari.viewing import add_layers, find_cloud, in_words, n
 from napari_aptdefect.errors import AptDefectError
 
 if TYPE_CHECKING:
-    from napari import Viewer
+    import napari.viewer
 
 
 class DensityVolume(MagicContainer):
     """Show the density of the selected cloud, all of its ions counted, as an Image that lies on the points."""
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._viewer = viewer
         self.voxel = FloatSpinBox(value=1.0, min=0.05, max=100.0, step=0.1, label="Voxel edge (nm)")
         self.button = PushButton(text="Show density")

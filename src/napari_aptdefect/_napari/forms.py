@@ -18,8 +18,8 @@ from magicgui.widgets import (
 )
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFormLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QFormLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_aptdefect.errors import ParameterError
@@ -203,6 +203,21 @@ def _shape(widget: Widget) -> None:
     native = widget.native
     native.setMinimumWidth(_WIDGET_MIN_PX)
     native.setSizePolicy(QSizePolicy.Policy.Expanding, native.sizePolicy().verticalPolicy())
+    for part in (native, *native.findChildren(QWidget)):
+        if isinstance(part, QAbstractSpinBox | QComboBox):
+            part.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+            part.installEventFilter(_PassWheelOn(part))
+
+
+class _PassWheelOn(QObject):
+    """Lets the wheel scroll the form, so that a value which the mouse only passes over stays as it is."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Ignore the wheel unless the widget was clicked before."""
+        if event.type() == QEvent.Type.Wheel and not watched.hasFocus():
+            event.ignore()
+            return True
+        return False
 
 
 def _label(name: str, field: FieldInfo) -> QLabel:

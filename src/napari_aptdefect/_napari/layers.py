@@ -160,7 +160,6 @@ def defect_layers(
         "size": max(spread / 40, 1.0),
         "border_width": 0,
         "antialiasing": 0,
-        "out_of_slice_display": True,
         "metadata": {KEY: {**origin, "kind": "defects"}},
         **AXES_3D,
     }

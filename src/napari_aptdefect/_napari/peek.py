@@ -76,9 +76,12 @@ def _parquet(path: Path) -> bool:
 def _hdf5(path: Path) -> bool:
     if _head(path, 8) != _HDF5:
         return False
+    import h5py
+
     from napari_aptdefect.io.sniff import sniff
 
-    return sniff(path).name in ("nxapm", "image")
+    with h5py.File(path, "r"):  # these extensions are everybody's; a broken file may be anybody's
+        return sniff(path).name in ("nxapm", "image")
 
 
 def _image(path: Path) -> bool:

@@ -106,6 +106,8 @@ def look_in_3d(viewer: Viewer, layers: Iterable[Layer] | None = None) -> None:
     viewer.dims.ndisplay = 3
     viewer.scene.camera.set_view_direction((-up * _SIDE[0], *_SIDE[1:]), (up, 0.0, 0.0))
     viewer.fit_to_view(layers=shown)
+    for layer in viewer.layers:
+        _protect(layer)  # a change between 2D and 3D makes layers editable again
 
 
 def when_added(viewer: Any, n_layers: int, *, look: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from napari_aptdefect.errors import AptDefectError
 from napari_aptdefect.stage import Progress, Stage
 
 if TYPE_CHECKING:
-    from napari import Viewer
+    import napari.viewer
     from napari.qt.threading import GeneratorWorker
 
 _LOG = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class FullAnalysis(QWidget):
         Values of the form at first and after "Reset"; by default the pipeline's.
     """
 
-    def __init__(self, viewer: Viewer, analyze: Analyze | None = None, params: Any = None) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer, analyze: Analyze | None = None, params: Any = None) -> None:
         super().__init__()
         if params is None:
             from napari_aptdefect.pipeline.analysis import AnalysisParams
@@ -220,10 +221,9 @@ class FullAnalysis(QWidget):
         settings.remember(seed=request.seed, output_folder=str(request.out.parent))
         self.outcome = None
         self._stage = run_analysis(request, self._analyze)
-        worker = create_worker(_pump, self._stage, _start_thread=False, _ignore_errors=True)
+        worker = create_worker(_pump, self._stage, _start_thread=False)
         worker.yielded.connect(self._on_progress)
         worker.returned.connect(self._on_done)
-        worker.errored.connect(self._on_error)
         worker.aborted.connect(self._on_canceled)
         worker.finished.connect(self._on_finished)
         self._worker = worker
@@ -253,8 +253,11 @@ class FullAnalysis(QWidget):
         if self.cancel_button.isEnabled():
             self._show_clock()
 
-    def _on_done(self, outcome: Outcome) -> None:
+    def _on_done(self, outcome: Outcome | _Failure) -> None:
         self._clock.stop()
+        if isinstance(outcome, _Failure):
+            self._on_error(outcome.error)
+            return
         self.outcome = outcome
         for layer in self._viewer.layers:
             if note(layer).get("kind") == "ions":
@@ -304,6 +307,17 @@ class FullAnalysis(QWidget):
         self.status.setStyleSheet("color: #ff8a7a;" if failed else "")
 
 
-def _pump(stage: Stage[Outcome]) -> Generator[Progress, None, Outcome]:
-    """Run a stage in a worker, which takes generator functions only; the stage stays ours to close."""
-    return (yield from stage)
+@dataclass(frozen=True)
+class _Failure:
+    error: BaseException
+
+
+def _pump(stage: Stage[Outcome]) -> Generator[Progress, None, Outcome | _Failure]:
+    """Run a stage in a worker, which takes generator functions only; the stage stays ours to close.
+
+    An error is returned and not raised, because napari 0.9 opens a traceback of its own for every error in a worker.
+    """
+    try:
+        return (yield from stage)
+    except Exception as error:  # noqa: BLE001 - the widget says every error in its own line
+        return _Failure(error)
