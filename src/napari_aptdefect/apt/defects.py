@@ -13,7 +13,7 @@ from napari_aptdefect.data import DEFECT_CLASSES, NeighborGraph
 from napari_aptdefect.stage import Params, Progress, Stage, param
 
 _SOLUTE_SHARE = 0.25  # a species with more than this share of the background is no solute
-_INTERFACE_CHANGE = 0.3  # a group within which the background share of a species changes by more is an interface
+_INTERFACE_CHANGE = 0.15  # a group within which the background share of a species changes by more is an interface
 
 
 class DefectsParams(Params):
@@ -61,8 +61,8 @@ class DefectsParams(Params):
     void_depth: float = param(
         0.85,
         title="Void depth",
-        description="The ions at the rim of a void find fewer than this share of the expected ions around them; they see "
-        "half of it at most, and blurring fills up small ones.",
+        description="The ions at the rim of a void find less than this share of the expected ions around them; they "
+        "see half of it at most, and blurring fills small ones.",
         ge=0.01,
         le=0.99,
     )

@@ -18,15 +18,6 @@ from napari_aptdefect.stage import Params, Progress, Stage, param
 class ReferenceParams(Params):
     """Parameters of the matched reference specimen."""
 
-    background_sigma_nm: float = param(
-        5.0,
-        title="Background width",
-        description="Width of the Gaussian that gives the slowly varying background of density and composition; "
-        "defects are what deviates from it, so it must be wider than they are.",
-        unit="nm",
-        ge=0.5,
-        le=100.0,
-    )
     max_ions: int = param(
         1_000_000,
         title="Largest reference",
@@ -66,6 +57,7 @@ def matched_reference(
     inside: NDArray[np.bool_],
     params: ReferenceParams | None = None,
     *,
+    background_sigma_nm: float = 5.0,
     seed: int = 0,
 ) -> Stage[Reference]:
     """Draw a specimen without defects that matches the measured one on the scale of the background.
@@ -82,6 +74,8 @@ def matched_reference(
         Voxels inside the specimen, shape `frame.shape`.
     params
         Parameters; the defaults when None.
+    background_sigma_nm
+        Width of the Gaussian that gives the background of density and composition, nm: the one of the features.
     seed
         Seed of the random numbers.
 
@@ -95,13 +89,13 @@ def matched_reference(
     params = params or ReferenceParams()
     rng = np.random.default_rng([seed, 0x5EF])
     part, share = _part(frame.count(xyz_nm), inside, params.max_ions)
-    mask = frame.smooth(inside.astype(np.float32), params.background_sigma_nm)
+    mask = frame.smooth(inside.astype(np.float32), background_sigma_nm)
     species = np.unique(species_idx)
     places: list[NDArray[np.float32]] = []
     labels: list[NDArray[np.int16]] = []
     for n_done, label in enumerate(species):
         yield Progress(n_done, len(species), "matched reference")
-        background = frame.smooth(frame.count(xyz_nm[species_idx == label]), params.background_sigma_nm)
+        background = frame.smooth(frame.count(xyz_nm[species_idx == label]), background_sigma_nm)
         mean = np.divide(background, mask, out=np.zeros_like(background), where=part & (mask > 0))
         numbers = rng.poisson(mean.ravel())
         voxel = np.repeat(np.arange(frame.n_voxels), numbers)

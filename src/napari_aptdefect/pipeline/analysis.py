@@ -1,0 +1,439 @@
+"""The main job: from an instrument's file to a run folder with named, located, quantified defects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from napari_aptdefect.apt.clustering import Candidates, Clusters, cluster
+from napari_aptdefect.apt.defects import Chance, Defects, Evidence, find_defects
+from napari_aptdefect.apt.features import choose_channels
+from napari_aptdefect.apt.fusion import Fused, fuse
+from napari_aptdefect.apt.normalize import Normalized, normalize
+from napari_aptdefect.apt.ranging import Ranging, composition, identify, lint_ranges, suggest
+from napari_aptdefect.apt.reference import Reference, matched_reference
+from napari_aptdefect.apt.voronoi import consistency
+from napari_aptdefect.data import DEFECT_CLASSES, DefectTable, IonCloud, RangeTable, VoxelGrid
+from napari_aptdefect.errors import EmptySelectionError, Issue, RunFolderError
+from napari_aptdefect.io import read_cloud, read_ranges, write
+from napari_aptdefect.pipeline.defect_rows import defect_table
+from napari_aptdefect.pipeline.params import AnalysisParams, load_params
+from napari_aptdefect.pipeline.record import StageLog, sha256_of, versions
+from napari_aptdefect.pipeline.report import ReportData, write_report
+from napari_aptdefect.pipeline.run_folder import (
+    UNRANGED,
+    RunFolder,
+    new_run,
+    write_defects,
+    write_ions,
+    write_record,
+    write_volumes,
+)
+from napari_aptdefect.pipeline.specimen import Described, Specimen, run_chain, run_on_cluster, scaled
+from napari_aptdefect.stage import Progress, Stage
+
+__all__ = ["AnalysisParams", "analyze", "load_params", "rerun"]
+
+_NEVER_CLAIMED = (
+    "Single vacancies, interstitials and undecorated stacking faults can't be seen at the resolution of an atom probe "
+    "and are never claimed."
+)
+_LEAST_IONS = 200  # below, no neighborhood is large enough to be compared with chance
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Everything the stages found, before it is written."""
+
+    cloud: IonCloud
+    ranging: Ranging
+    normalized: Normalized
+    measured: Described
+    fused: Fused
+    clusters: Clusters
+    defects: Defects
+    channels: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+class _Job:
+    """One analysis: keeps the log of its stages and the issues they report."""
+
+    def __init__(self, params: AnalysisParams, seed: int, scheduler: str | None) -> None:
+        self.params, self.seed, self.scheduler = params, seed, scheduler
+        self.log = StageLog()
+        self.issues: list[dict[str, Any]] = []
+
+    def note(self, stage: str, issues: tuple[Issue, ...]) -> None:
+        """Keep issues for the record; none is dropped."""
+        self.issues += [
+            {"code": i.code, "message": str(i), "severity": i.severity, "stage": stage}
+            for i in dict.fromkeys(issues)  # the same one can come from opening and from checking
+        ]
+
+    def run(self, name: str, stage: Stage[Any], start: float, stop: float) -> Stage[Any]:
+        """Run one stage, measured, its progress mapped to start..stop of 100."""
+        with self.log.measure(name):
+            result = yield from scaled(stage, lambda p: f"{name}: {p.message}", start, stop)
+        return result
+
+
+def analyze(
+    input_path: Path,
+    out: Path,
+    *,
+    ranges: Path | None = None,
+    params: AnalysisParams | None = None,
+    seed: int = 0,
+    scheduler: str | None = None,
+    overwrite: bool = False,
+) -> Stage[RunFolder]:
+    """Analyze an ion cloud for defects and write a run folder.
+
+    Parameters
+    ----------
+    input_path
+        Ion cloud in any format that `napari_aptdefect.read` knows.
+    out
+        Run folder to make.
+    ranges
+        Range file; without one the ranges are suggested from the mass spectrum.
+    params
+        Parameters of all stages; the defaults when None.
+    seed
+        Seed of all random numbers: the same input, parameters and seed give the same tables.
+    scheduler
+        Address of a Dask scheduler that shall do the heavy stages; here when None.
+    overwrite
+        Replace a run that is already in `out`.
+
+    Yields
+    ------
+    Progress of 100; closing the generator cancels the job and leaves nothing behind.
+
+    Raises
+    ------
+    FormatError
+        If a file does not hold what its format promises.
+    EmptySelectionError
+        If too few ions are left to judge anything.
+    RunFolderError
+        If the run folder can't be made.
+
+    Examples
+    --------
+    >>> from napari_aptdefect.stage import drain  # doctest: +SKIP
+    >>> run = drain(analyze(Path("tip.epos"), Path("tip-run"), ranges=Path("tip.rrng")))  # doctest: +SKIP
+    """
+    job = _Job(params or AnalysisParams(), seed, scheduler)
+    started = datetime.now(UTC)
+    with new_run(out, overwrite=overwrite) as work:
+        found = yield from _find(job, input_path, ranges)
+        yield Progress(90, 100, "write: tables and grids")
+        yield from _write(job, found, work, _provenance(job, input_path, ranges, found, started))
+    yield Progress(100, 100, "done")
+    return RunFolder(out)
+
+
+def rerun(run: Path, out: Path) -> Stage[RunFolder]:
+    """Repeat a run: the same input, which is checked by its hash, the same parameters and the same seed.
+
+    Raises
+    ------
+    RunFolderError
+        If the run is not complete, or its input or range file is gone or has changed.
+    """
+    record = RunFolder(run).record
+    files: dict[str, Path | None] = {"input": None, "ranges": None}
+    for n_done, key in enumerate(files):
+        entry = record[key]
+        if "path" not in entry:
+            continue
+        path = Path(entry["path"])
+        yield Progress(n_done, 100, f"check that {path.name} is unchanged")
+        if not path.is_file():
+            raise RunFolderError(f"{path}, the {key} of the run {run}, is gone; put it back or run `aptdefect analyze`")
+        if sha256_of(path) != entry["sha256"]:
+            raise RunFolderError(f"{path}, the {key} of the run {run}, has changed since; run `aptdefect analyze`")
+        files[key] = path
+    if files["input"] is None:
+        raise RunFolderError(f"{run}/run.json names no input file")
+    result: RunFolder = yield from analyze(
+        files["input"],
+        out,
+        ranges=files["ranges"],
+        params=AnalysisParams.model_validate(record["parameters"]),
+        seed=int(record["seed"]),
+        scheduler=record["scheduler"],
+    )
+    return result
+
+
+def _find(job: _Job, input_path: Path, ranges: Path | None) -> Stage[_Found]:
+    """Run all stages."""
+    params, seed = job.params, job.seed
+    cloud, table = yield from job.run("read", _read(job, input_path, ranges), 0, 6)
+    ranging: Ranging = yield from job.run("ranging", identify(cloud, table, params.ranging), 6, 8)
+    normalized: Normalized = yield from job.run("normalize", normalize(cloud.xyz_nm, params.normalize), 8, 11)
+    job.note("normalize", normalized.issues)
+    used = normalized.used
+    xyz, species = normalized.xyz_nm[used], ranging.ion_idx[used]
+    if len(xyz) < _LEAST_IONS:
+        raise EmptySelectionError(
+            f"{input_path}: {len(xyz)} usable ions; at least {_LEAST_IONS} are needed to tell a defect from chance"
+        )
+    reference: Reference = yield from job.run(
+        "reference",
+        matched_reference(
+            xyz,
+            species,
+            normalized.frame,
+            normalized.inside,
+            params.reference,
+            background_sigma_nm=params.features.background_sigma_nm,
+            seed=seed,
+        ),
+        11,
+        13,
+    )
+    channels = choose_channels(species, params.features)
+    measured, by_chance = yield from _describe_both(job, normalized, xyz, species, reference, channels)
+    near, far = measured.features, by_chance.features
+    fused: Fused = yield from job.run(
+        "fusion", fuse(near.sets, far.sets, near.judged, far.judged, params.fusion), 78, 80
+    )
+    clusters: Clusters = yield from job.run(
+        "clustering",
+        cluster(
+            Candidates(fused.vectors, fused.anomaly, near.judged),
+            Candidates(fused.reference_vectors, fused.reference_anomaly, far.judged),
+            params.clustering,
+            seed=seed,
+        ),
+        80,
+        86,
+    )
+    evidence = Evidence(
+        xyz,
+        fused.anomaly,
+        clusters.label,
+        near.judged,
+        near.enrichment,
+        near.background_share,
+        near.density_evidence,
+        near.density_ratio,
+        np.where(measured.cells.bounded, measured.cells.volume_nm3, np.nan).astype(np.float32),
+        near.surface_nm,
+        len(xyz) / (float(normalized.inside.sum()) * normalized.frame.voxel_nm**3),
+    )
+    chance = Chance(fused.reference_anomaly, clusters.reference_label, far.judged, by_chance.graph, reference.share)
+    defects: Defects = yield from job.run(
+        "defects", find_defects(evidence, measured.graph, chance, clusters.threshold, params.defects), 86, 88
+    )
+    with job.log.measure("consistency"):
+        check = consistency(xyz, measured.cells, measured.graph, params.voronoi, seed=seed)
+    yield Progress(89, 100, "consistency: done")
+    notes = _notes(near.judged, defects, normalized, check)
+    return _Found(cloud, ranging, normalized, measured, fused, clusters, defects, channels, notes)
+
+
+def _read(job: _Job, input_path: Path, ranges: Path | None) -> Stage[tuple[IonCloud, RangeTable]]:
+    yield Progress(0, 3, f"open {input_path.name}")
+    cloud = read_cloud(input_path)
+    yield Progress(1, 3, f"check {cloud.n_ions} ions")
+    job.note("read", (*cloud.issues, *cloud.check()))
+    if ranges is not None:
+        table = read_ranges(ranges)
+        job.note("ranging", (*table.issues, *lint_ranges(table)))
+    else:
+        table = yield from scaled(
+            suggest(cloud, job.params.peaks), lambda p: f"suggest ranges: {p.message}", 100 / 3, 100
+        )
+        job.note("ranging", table.issues)
+        if not table.ranges:
+            raise EmptySelectionError(
+                f"{input_path}: no peak was found in the mass spectrum; give a range file (--ranges)"
+            )
+    yield Progress(3, 3, f"{len(table.ranges)} ranges")
+    return cloud, table
+
+
+def _describe_both(
+    job: _Job,
+    normalized: Normalized,
+    xyz: NDArray[np.float32],
+    species: NDArray[np.int16],
+    reference: Reference,
+    channels: tuple[int, ...],
+) -> Stage[tuple[Described, Described]]:
+    """Run the chain on the measured and on the reference specimen."""
+    params, frame = job.params, normalized.frame
+    shared = (frame, normalized.inside, params.graph, params.voronoi, params.features)
+    pair = [
+        Specimen("measured", xyz, species, channels, *shared),
+        Specimen("reference", reference.xyz_nm, reference.species_idx, channels, frame, reference.inside, *shared[2:]),
+    ]
+    if job.scheduler is not None:
+        both = yield from job.run("specimens on the cluster", run_on_cluster(pair, job.scheduler), 13, 78)
+        return both[0], both[1]
+    measured = yield from job.run("measured specimen", run_chain(pair[0]), 13, 46)
+    by_chance = yield from job.run("reference specimen", run_chain(pair[1]), 46, 78)
+    return measured, by_chance
+
+
+def _notes(judged: NDArray[np.bool_], defects: Defects, normalized: Normalized, check: Any) -> tuple[str, ...]:
+    """What a reader of the results must know, in sentences."""
+    notes = [
+        f"{judged.mean():.1%} of the usable ions lie deep enough inside the specimen to be judged.",
+        f"{defects.n_rejected} connected groups that stand out are explained by chance and not reported.",
+        _NEVER_CLAIMED,
+        (
+            f"Voronoi check: {check.edge_fraction:.1%} of the graph's edges join Voronoi neighbors; the variance of the "
+            f"cell volume is {check.volume_variance:.3f} (random cloud: 0.179), the mean number of faces "
+            f"{check.mean_faces:.2f} (random cloud: 15.54)."
+        ),
+    ]
+    n_left = int((~normalized.used).sum())
+    if n_left:
+        notes.append(f"{n_left} ions were left out (no finite position, or isolated noise).")
+    return tuple(notes)
+
+
+def _write(job: _Job, found: _Found, work: Path, record: dict[str, Any]) -> Stage[None]:
+    """Write tables, grids, report and, last, the record."""
+    names = found.ranging.table.names
+    with job.log.measure("write"):
+        table = defect_table(found.defects, found.normalized.used, found.ranging)
+        columns = _columns(found)
+        write_ions(work, {**columns, **_dictionaries(columns, found, names)})
+        write_defects(work, table)
+        grids = _grids(job.params, found)
+        write_volumes(work, grids)
+        write(found.ranging.table, work / "ranges.rrng")
+    yield Progress(93, 100, "report: pictures")
+    record["stages"] = job.log.entries
+    record["issues"] = job.issues
+    record["summary"] = _summary(found, table)
+    with job.log.measure("report"):
+        write_report(
+            work,
+            ReportData(
+                Path(record["input"]["path"]).name,
+                record,
+                found.ranging.table,
+                found.ranging.counts,
+                found.cloud.mass_da,
+                found.normalized.xyz_nm,
+                found.ranging.ion_idx,
+                columns["cluster"],
+                columns["defect"],
+                columns["class_idx"],
+                columns["defect_probability"],
+                columns["anomaly_score"],
+                table,
+                {grid.name: grid for grid in grids},
+            ),
+        )
+    write_record(work, record)
+
+
+def _columns(found: _Found) -> dict[str, NDArray[Any]]:
+    """Per-ion columns in file order; ions that were left out belong to the matrix and have no anomaly."""
+    used, n = found.normalized.used, found.cloud.n_ions
+    xyz = found.cloud.xyz_nm  # as in the file, whatever the analysis mirrored
+
+    def spread(values: NDArray[Any], fill: Any) -> NDArray[Any]:
+        out = np.full(n, fill, values.dtype)
+        out[used] = values
+        return out
+
+    return {
+        "ion_idx": np.arange(n, dtype=np.int64),
+        "x_nm": xyz[:, 0],
+        "y_nm": xyz[:, 1],
+        "z_nm": xyz[:, 2],
+        "mass_da": found.cloud.mass_da,
+        "cluster": spread(found.clusters.label, -1),
+        "defect": spread(found.defects.instance, 0),
+        "class_idx": spread(found.defects.class_idx, 0),
+        "defect_probability": spread(found.defects.probability, 0),
+        "anomaly_score": spread(found.fused.anomaly, np.nan),
+    }
+
+
+def _dictionaries(columns: Mapping[str, NDArray[Any]], found: _Found, names: tuple[str, ...]) -> dict[str, pa.Array]:
+    species = np.where(found.ranging.ion_idx < 0, len(names), found.ranging.ion_idx).astype(np.int32)
+    return {
+        "species": pa.DictionaryArray.from_arrays(species, pa.array([*names, UNRANGED])),
+        "defect_class": pa.DictionaryArray.from_arrays(columns["class_idx"].astype(np.int32), pa.array(DEFECT_CLASSES)),
+    }
+
+
+def _grids(params: AnalysisParams, found: _Found) -> list[VoxelGrid]:
+    """Density, local composition of the main species, and mean probability, all on one frame."""
+    normalized, frame, sigma = found.normalized, found.normalized.frame, params.normalize.density_sigma_nm
+    used = normalized.used
+    xyz, species = normalized.xyz_nm[used], found.ranging.ion_idx[used]
+
+    def mean(weight: NDArray[np.float32], total: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.divide(weight, total, out=np.zeros_like(total), where=(total > 1e-6) & normalized.inside)
+
+    ranged = frame.smooth(frame.count(xyz[species >= 0]), sigma)
+    grids = [normalized.density]
+    for channel in found.channels:
+        share = mean(frame.smooth(frame.count(xyz[species == channel]), sigma), ranged)
+        name = found.ranging.table.names[channel].replace("/", "_").strip(". ") or f"species {channel}"
+        grids.append(frame.grid(share, f"composition/{name}", "fraction of ranged ions"))
+    weight = np.bincount(frame.voxel_idx(xyz), found.defects.probability, frame.n_voxels).astype(np.float32)
+    total = frame.smooth(frame.count(xyz), sigma)
+    probability = mean(frame.smooth(weight.reshape(frame.shape), sigma), total)
+    return [*grids, frame.grid(np.clip(probability, 0, 1), "probability", "probability")]
+
+
+def _provenance(job: _Job, input_path: Path, ranges: Path | None, found: _Found, started: datetime) -> dict[str, Any]:
+    table = found.ranging.table
+    return {
+        "format": "napari-aptdefect run 1",
+        "created": started.isoformat(timespec="seconds"),
+        "input": {
+            **_file_entry(input_path),
+            "n_ions": found.cloud.n_ions,
+            "format": found.cloud.format,
+        },
+        "ranges": _file_entry(ranges) if ranges else {"suggested": True, "n_ranges": len(table.ranges)},
+        "parameters": job.params.model_dump(mode="json"),
+        "seed": job.seed,
+        "scheduler": job.scheduler,
+        "versions": versions(),
+    }
+
+
+def _file_entry(path: Path) -> dict[str, Any]:
+    return {"path": str(path.absolute()), "sha256": sha256_of(path), "size": path.stat().st_size}
+
+
+def _summary(found: _Found, table: DefectTable) -> dict[str, Any]:
+    whole = composition(found.ranging)
+    classes = table.table["defect_class"].to_pylist()
+    return {
+        "n_ions": found.cloud.n_ions,
+        "n_ranged": found.ranging.n_ranged,
+        "n_used": int(found.normalized.used.sum()),
+        "n_defects": len(table),
+        "by_class": {name: classes.count(name) for name in DEFECT_CLASSES[1:]},
+        "composition": [
+            {"ion": name, "count": int(count), "fraction": float(fraction)}
+            for name, count, fraction in zip(whole.ions, found.ranging.counts, whole.ion_fraction, strict=True)
+        ],
+        "k": found.clusters.k,
+        "silhouette": [list(point) for point in found.clusters.silhouette],
+        "weights": list(found.fused.weights),
+        "notes": list(found.notes),
+    }

@@ -1,0 +1,68 @@
+"""All parameters of the main job in one model: one table per stage, in the order the stages run."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from napari_aptdefect.apt.clustering import ClusteringParams
+from napari_aptdefect.apt.defects import DefectsParams
+from napari_aptdefect.apt.features import FeaturesParams
+from napari_aptdefect.apt.fusion import FusionParams
+from napari_aptdefect.apt.graph import GraphParams
+from napari_aptdefect.apt.normalize import NormalizeParams
+from napari_aptdefect.apt.ranging import PeakParams, RangingParams
+from napari_aptdefect.apt.reference import ReferenceParams
+from napari_aptdefect.apt.voronoi import VoronoiParams
+from napari_aptdefect.errors import MissingFileError, ParameterError
+from napari_aptdefect.stage import Params
+
+
+def _stage(model: type[Params], title: str, description: str) -> Any:
+    return Field(default_factory=model, title=title, description=description)
+
+
+class AnalysisParams(Params):
+    """Parameters of the main job."""
+
+    peaks: PeakParams = _stage(PeakParams, "Peaks", "How ranges are suggested when no range file is given.")
+    ranging: RangingParams = _stage(RangingParams, "Ranging", "How ions are identified.")
+    normalize: NormalizeParams = _stage(NormalizeParams, "Normalization", "Usable ions, grids, density.")
+    reference: ReferenceParams = _stage(ReferenceParams, "Reference", "The matched specimen without defects.")
+    graph: GraphParams = _stage(GraphParams, "Graph", "Which ions are neighbors.")
+    voronoi: VoronoiParams = _stage(VoronoiParams, "Voronoi", "The cell of each ion.")
+    features: FeaturesParams = _stage(FeaturesParams, "Features", "What the surroundings of each ion look like.")
+    fusion: FusionParams = _stage(FusionParams, "Fusion", "How the feature sets are weighted.")
+    clustering: ClusteringParams = _stage(ClusteringParams, "Clustering", "What stands out, and of which type it is.")
+    defects: DefectsParams = _stage(DefectsParams, "Defects", "What is reported as a defect.")
+
+
+def load_params(path: Path | None) -> AnalysisParams:
+    """Read parameters from a TOML file with one table per stage; what it does not say keeps its default.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    ParameterError
+        If the file is no TOML, or names or values are wrong; the message names each.
+    """
+    if path is None:
+        return AnalysisParams()
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MissingFileError(f"can't read the parameter file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path} is no TOML file: {error}") from error
+    try:
+        return AnalysisParams.model_validate(values)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}, got {one['input']!r}"
+            for one in error.errors()
+        )
+        raise ParameterError(f"{path}: {wrong}") from error

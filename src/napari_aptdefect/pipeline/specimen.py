@@ -1,0 +1,137 @@
+"""The chain graph -> voronoi -> features, run alike on the measured specimen and on its reference, here or on Dask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_aptdefect.apt.features import Features, FeaturesParams, describe
+from napari_aptdefect.apt.graph import GraphParams, build_graph
+from napari_aptdefect.apt.voronoi import VoronoiParams, voronoi_cells
+from napari_aptdefect.data import NeighborGraph
+from napari_aptdefect.data.cells import VoronoiCells
+from napari_aptdefect.errors import MissingExtraError, RunFolderError
+from napari_aptdefect.fields import Frame
+from napari_aptdefect.stage import Progress, Stage, drain
+
+
+@dataclass(frozen=True, eq=False)
+class Specimen:
+    """What the chain works on: positions (N, 3) in nm, species (N,), channels, grid and its voxels inside."""
+
+    name: str
+    xyz_nm: NDArray[np.float32]
+    species_idx: NDArray[np.int16]
+    channels: tuple[int, ...]
+    frame: Frame
+    inside: NDArray[np.bool_]
+    graph: GraphParams
+    voronoi: VoronoiParams
+    features: FeaturesParams
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """What the chain found."""
+
+    graph: NeighborGraph
+    cells: VoronoiCells
+    features: Features
+
+
+# Where in the chain each step ends, in percent; from measured times on a million ions.
+_STEPS = (0.0, 25.0, 65.0, 100.0)
+
+
+def run_chain(specimen: Specimen) -> Stage[Described]:
+    """Build the neighbor graph, the Voronoi cells and the features of one specimen, in progress of 0 to 100."""
+    graph = yield from _scaled(build_graph(specimen.xyz_nm, specimen.graph), "graph", specimen.name, *_STEPS[0:2])
+    cells = yield from _scaled(voronoi_cells(specimen.xyz_nm, specimen.voronoi), "voronoi", specimen.name, *_STEPS[1:3])
+    usable = cells.bounded & (cells.volume_nm3 > 0)
+    features = yield from _scaled(
+        describe(
+            specimen.xyz_nm,
+            specimen.species_idx,
+            specimen.channels,
+            specimen.frame,
+            specimen.inside,
+            graph,
+            np.where(usable, cells.volume_nm3, np.nan).astype(np.float32),
+            np.where(usable, cells.offset_nm, np.nan).astype(np.float32),
+            specimen.features,
+        ),
+        "features",
+        specimen.name,
+        *_STEPS[2:4],
+    )
+    return Described(graph, cells, features)
+
+
+def run_on_cluster(specimens: Sequence[Specimen], scheduler: str) -> Stage[list[Described]]:
+    """Run the chain of each specimen as a task on a Dask cluster; the results equal those of a run here.
+
+    Parameters
+    ----------
+    specimens
+        What to work on.
+    scheduler
+        Address of the scheduler, such as ``tcp://host:8786``.
+
+    Raises
+    ------
+    MissingExtraError
+        If dask.distributed is not installed.
+    RunFolderError
+        If the scheduler can't be reached.
+    """
+    try:
+        from distributed import Client, wait
+        from distributed import TimeoutError as DaskTimeoutError
+    except ImportError as error:
+        raise MissingExtraError(
+            "a scheduler address needs dask.distributed: pip install 'napari-aptdefect[cluster]'"
+        ) from error
+    try:
+        client = Client(scheduler, timeout=10, set_as_default=False)
+    except (OSError, ValueError, DaskTimeoutError) as error:
+        raise RunFolderError(f"no Dask scheduler answers at {scheduler}: {error}") from error
+    with client:
+        futures = [client.submit(_chain_result, one, pure=False) for one in specimens]
+        try:
+            while any(not future.done() for future in futures):
+                n_done = sum(future.done() for future in futures)
+                yield Progress(n_done, len(futures), f"cluster {scheduler}: {n_done} of {len(futures)} specimens")
+                try:
+                    wait(futures, timeout=0.5)
+                except DaskTimeoutError:
+                    continue
+            results: list[Described] = client.gather(futures)
+        finally:
+            client.cancel(futures)
+    return results
+
+
+def _chain_result(specimen: Specimen) -> Described:
+    return drain(run_chain(specimen))
+
+
+def _scaled(stage: Stage, name: str, specimen: str, start: float, stop: float) -> Stage:  # type: ignore[type-arg]
+    """Run a stage, mapping its progress to the given stretch of 0 to 100."""
+    result = yield from scaled(stage, lambda p: f"{name} of the {specimen} specimen: {p.message}", start, stop)
+    return result
+
+
+def scaled(stage: Stage, message: Callable[[Progress], str], start: float, stop: float) -> Stage:  # type: ignore[type-arg]
+    """Run a stage inside another, its progress mapped to start..stop of 100; closing the outer one closes it too."""
+    try:
+        while True:
+            progress = next(stage)
+            share = progress.done / progress.total if progress.total else 1.0
+            yield Progress(start + (stop - start) * min(max(share, 0.0), 1.0), 100.0, message(progress))
+    except StopIteration as done:
+        return done.value
+    finally:
+        stage.close()
