@@ -41,10 +41,6 @@ from napari_aptdefect.stage import Progress, Stage
 
 __all__ = ["AnalysisParams", "analyze", "load_params", "rerun"]
 
-_NEVER_CLAIMED = (
-    "Single vacancies, interstitials and undecorated stacking faults can't be seen at the resolution of an atom probe "
-    "and are never claimed."
-)
 _LEAST_IONS = 200  # below, no neighborhood is large enough to be compared with chance
 
 
@@ -293,10 +289,9 @@ def _notes(judged: NDArray[np.bool_], defects: Defects, normalized: Normalized, 
     notes = [
         f"{judged.mean():.1%} of the usable ions lie deep enough inside the specimen to be judged.",
         f"{defects.n_rejected} connected groups that stand out are explained by chance and not reported.",
-        _NEVER_CLAIMED,
         (
-            f"Voronoi check: {check.edge_fraction:.1%} of the graph's edges join Voronoi neighbors; the variance of the "
-            f"cell volume is {check.volume_variance:.3f} (random cloud: 0.179), the mean number of faces "
+            f"Voronoi check: {check.edge_fraction:.1%} of the graph's edges join Voronoi neighbors; the variance of "
+            f"the cell volume is {check.volume_variance:.3f} (random cloud: 0.179), the mean number of faces "
             f"{check.mean_faces:.2f} (random cloud: 15.54)."
         ),
     ]
@@ -347,7 +342,7 @@ def _write(job: _Job, found: _Found, work: Path, record: dict[str, Any]) -> Stag
 def _columns(found: _Found) -> dict[str, NDArray[Any]]:
     """Per-ion columns in file order; ions that were left out belong to the matrix and have no anomaly."""
     used, n = found.normalized.used, found.cloud.n_ions
-    xyz = found.cloud.xyz_nm  # as in the file, whatever the analysis mirrored
+    xyz = found.normalized.xyz_nm
 
     def spread(values: NDArray[Any], fill: Any) -> NDArray[Any]:
         out = np.full(n, fill, values.dtype)
