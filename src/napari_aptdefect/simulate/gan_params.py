@@ -57,10 +57,20 @@ class GanNanowireParams(Params):
         None, title="Detection efficiency", description="Instead of the instrument's.", gt=0.0, le=1.0
     )
     sigma_lateral_nm: float | None = param(
-        None, title="Lateral blur", description="Standard deviation, instead of the instrument's.", unit="nm", ge=0.0
+        None,
+        title="Lateral blur",
+        description="Standard deviation, instead of the instrument's.",
+        unit="nm",
+        ge=0.0,
+        le=20.0,
     )
     sigma_depth_nm: float | None = param(
-        None, title="Depth blur", description="Standard deviation, instead of the instrument's.", unit="nm", ge=0.0
+        None,
+        title="Depth blur",
+        description="Standard deviation, instead of the instrument's.",
+        unit="nm",
+        ge=0.0,
+        le=20.0,
     )
     nitrogen_loss_percent: float = param(
         10.0, title="Nitrogen loss", description="N atoms lost as neutrals.", unit="%", ge=0.0, le=100.0

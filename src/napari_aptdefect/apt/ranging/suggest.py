@@ -51,10 +51,20 @@ class PeakParams(Params):
         300.0, title="Highest mass", description="Masses above are left out.", unit="Da", gt=1.0, le=2000.0
     )
     min_sigma: float = param(
-        5.0, title="Significance", description="How far a peak stands above its surroundings.", unit="sigma", ge=2.0
+        5.0,
+        title="Significance",
+        description="How far a peak stands above its surroundings.",
+        unit="sigma",
+        ge=2.0,
+        le=1000.0,
     )
     min_counts: int = param(
-        20, title="Least counts", description="Least counts of a peak above the background.", unit="ions", ge=1
+        20,
+        title="Least counts",
+        description="Least counts of a peak above the background.",
+        unit="ions",
+        ge=1,
+        le=1_000_000,
     )
     limit_fraction: float = param(
         0.1,
