@@ -39,6 +39,7 @@ app = App(
     version_flags=["--version"],
     help_flags=["--help", "-h"],
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 # The modules behind these load numpy, scipy and the parameter models, so they are named, not imported.

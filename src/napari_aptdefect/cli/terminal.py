@@ -142,7 +142,7 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
 
 @contextlib.contextmanager
 def _lines() -> Iterator[Callable[[Progress], None]]:
-    last_time = -_LINE_EVERY_S
+    last_time = time.monotonic()  # an error at once leaves only its own line
     last_step = ""
 
     def show(now: Progress) -> None:
