@@ -99,6 +99,7 @@ def test_extension_names_and_colors_the_molecular_ion(tmp_path: Path) -> None:
     assert table.ions[2] == Ion("AlH", (("Al", 1), ("H", 1)), (255, 0, 0))
     assert [r.ion_idx for r in table.ranges] == [0, 0, 2]
     assert table.issues == ()
+    assert table.metadata == {"long_names": {"Al": "Aluminum", "H": "Hydrogen"}}
 
 
 def test_without_extension_the_molecular_ion_is_derived(tmp_path: Path) -> None:

@@ -151,6 +151,14 @@ def test_name_tells_ions_of_equal_elements_apart(tmp_path: Path) -> None:
     assert table.ions[1].elements == (("Si", 1),)
 
 
+def test_one_name_for_two_ions_does_not_merge_them(tmp_path: Path) -> None:
+    text = GOOD.replace("Si:1 Color", "Si:1 Name:X Color").replace("Si:1 O:1", "O:1 Name:X").replace("CCCCCC", "00CCFF")
+    table = _read_odd(_write(tmp_path, text + "Range3=50 51 Ga:1 Name:X\nRange4=60 61 Name:X\n"))
+    assert table.names == ("X", "X (2)", "X (3)")
+    assert [r.ion_idx for r in table.ranges] == [0, 1, 2, 0]
+    assert _codes(table)["name-conflict"] == 2
+
+
 @pytest.mark.parametrize(
     ("old", "new", "code", "line"),
     [

@@ -132,12 +132,15 @@ class CommaCounter:
 
 
 class IonCollector:
-    """Ions in the order they turn up, found again by name."""
+    """Ions in the order they turn up, found again by name and elements."""
 
     def __init__(self) -> None:
         self.ions: list[Ion] = []
         self.issues: list[Issue] = []
-        self._by_name: dict[str, int] = {}
+        self._known: dict[tuple[str, Elements], int] = {}
+        self._first: dict[str, int] = {}
+        self._names: set[str] = set()
+        self._n_alike: Counter[str] = Counter()
         self._reported: set[tuple[str, str]] = set()
 
     def add(self, name: str, elements: Elements | None, color: tuple[int, int, int] | None, line: int) -> int:
@@ -147,28 +150,41 @@ class IonCollector:
         merging the two would change the composition. The first color wins.
         """
         wanted = elements_of_name(name) if elements is None else elements
+        idx = self._find(name, wanted)
+        if idx is None:
+            return self._append(name, wanted, color, line)
+        known = self.ions[idx]
+        if known.color is None and color is not None:
+            self.ions[idx] = Ion(known.name, known.elements, color)
+        elif color is not None and color != known.color:
+            self.report_once("color-conflict", f"ion {name} has more than one color; the first is kept", line)
+        return idx
+
+    def _find(self, name: str, wanted: Elements) -> int | None:
+        if not wanted:
+            return self._first.get(name)
+        key = (name, tuple(sorted(wanted)))
+        if key not in self._known and (name, ()) in self._known:
+            # a label that turns out to stand for something
+            idx = self._known[key] = self._known.pop((name, ()))
+            self.ions[idx] = Ion(self.ions[idx].name, wanted, self.ions[idx].color)
+        return self._known.get(key)
+
+    def _append(self, name: str, wanted: Elements, color: tuple[int, int, int] | None, line: int) -> int:
+        self._n_alike[name] += 1
         unique = name
-        number = 1
-        while unique in self._by_name:
-            idx = self._by_name[unique]
-            known = self.ions[idx]
-            if not known.elements and wanted:
-                known = self.ions[idx] = Ion(known.name, wanted, known.color)
-            if not wanted or sorted(known.elements) == sorted(wanted):
-                if known.color is None and color is not None:
-                    self.ions[idx] = Ion(known.name, known.elements, color)
-                elif color is not None and color != known.color:
-                    self.report_once("color-conflict", f"ion {name} has more than one color; the first is kept", line)
-                return idx
-            number += 1
-            unique = f"{name} ({number})"
+        while unique in self._names:
+            self._n_alike[name] += unique != name
+            unique = f"{name} ({max(self._n_alike[name], 2)})"
         if unique != name:
-            self.issues.append(
-                Issue("name-conflict", f"two different ions are named {name}; one is now {unique}", line=line)
-            )
-        self._by_name[unique] = len(self.ions)
+            message = f"two different ions are named {name}; one is now {unique}"
+            self.issues.append(Issue("name-conflict", message, line=line))
+        idx = len(self.ions)
+        self._names.add(unique)
+        self._known[name, tuple(sorted(wanted))] = idx
+        self._first.setdefault(name, idx)
         self.ions.append(Ion(unique, wanted, color))
-        return len(self.ions) - 1
+        return idx
 
     def report_once(self, code: str, message: str, line: int) -> None:
         """Add an info that is not there yet."""

@@ -49,7 +49,6 @@ from napari_aptdefect.io._text import (
 
 _DASHES: Final = re.compile(r"-{2,}")
 _SPACE: Final = re.compile(r"[ \t\f\v\u00a0]+")
-_LONGEST: Final = 10_000
 
 
 def read_rng(path: Path | str) -> RangeTable:
@@ -62,7 +61,8 @@ def read_rng(path: Path | str) -> RangeTable:
 
     Returns
     -------
-    The ions of the table, in order, those without a range included, then molecular ions; and all ranges.
+    The ions of the table, in order, those without a range included, then molecular ions; and all ranges. Full names
+    that differ from the short ones are in ``metadata["long_names"]``.
 
     Raises
     ------
@@ -100,7 +100,10 @@ def read_rng(path: Path | str) -> RangeTable:
     ranges = [MassRange(row.lo, row.hi, i) for row, i in zip(block.rows, idx, strict=True) if i is not None]
     numbers: list[int | None] = [row.line for row, i in zip(block.rows, idx, strict=True) if i is not None]
     _add_unmatched(block, extension, collector, ranges, numbers)
-    return build_table(file, collector.ions, ranges, numbers, issues + derived + collector.issues + commas.issues())
+    long_names = {**extension.long_names, **block.long_names}
+    metadata: dict[str, object] = {"long_names": long_names} if long_names else {}
+    issues += derived + collector.issues + commas.issues()
+    return build_table(file, collector.ions, ranges, numbers, issues, metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ class _Row:
 class _Block:
     ions: list[Ion] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
+    long_names: dict[str, str] = field(default_factory=dict)
     rows: list[_Row] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
 
@@ -182,13 +186,19 @@ def _read_ions(path: Path, lines: list[str], where: list[int], block: _Block) ->
         name = tokens[0]
         if name in taken:
             long_name = lines[first].strip()[:200]
-            unique = long_name if long_name not in taken and long_name != name else f"{name} ({len(taken) + 1})"
+            unique = long_name or name
+            number = 2
+            while unique in taken:
+                unique = f"{name} ({number})"
+                number += 1
             message = f"two ions have the short name {name}; this one is now {unique}"
             block.issues.append(Issue("duplicate-ion", message, line=second + 1))
             name = unique
         taken.add(name)
         block.ions.append(Ion(name, elements_of_name(tokens[0]), _color(color, name, second + 1, block)))
         block.lines.append(second + 1)
+        if lines[first].strip() != name:
+            block.long_names[name] = lines[first].strip()
 
 
 def _color(values: list[float | None], name: str, line: int, block: _Block) -> tuple[int, int, int] | None:

@@ -216,7 +216,10 @@ class _Problem:
     def _fit(self, terms: Sequence[_Term]) -> NDArray[np.float64]:
         design, target = self._rows(terms)
         size = np.linalg.norm(design, axis=0)  # columns of equal length keep the solver well conditioned
-        amounts, _ = optimize.nnls(design / size, target, maxiter=50 * max(len(terms), 10))
+        try:
+            amounts, _ = optimize.nnls(design / size, target, maxiter=50 * max(len(terms), 10))
+        except RuntimeError:  # the active-set method may cycle between equal columns; this one solves the same problem
+            amounts = optimize.lsq_linear(design / size, target, bounds=(0, np.inf), method="bvls").x
         return np.asarray(amounts / size, np.float64)
 
     def _fitted(self, terms: Sequence[_Term], amounts: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from napari_aptdefect.apt.ranging.candidates import COMMON_IONS
 from napari_aptdefect.apt.ranging.suggest import PeakParams, suggest_ranges
+from napari_aptdefect.arrays import as_vector
 from napari_aptdefect.data.elements import Elements, IsotopePattern, format_formula, isotope_pattern, isotopes
 from napari_aptdefect.data.ranges import Ion, MassRange, RangeTable, overlap_issues
 from napari_aptdefect.errors import Issue
 
+_CHUNK: Final = 1 << 20
 _NEAR_DA: Final = 0.01
 _TOLERANCE_DA: Final = 0.03
 _MAX_CHARGE: Final = 4
@@ -89,32 +91,37 @@ def check_ranges(
     Issues ``better-ion`` (most ions of a range belong to peaks that the isotope pattern gives to another ion) and
     ``empty-range`` (no peak stands out of the background in it).
     """
-    second = suggest_ranges(mass_da, params)
-    masses = np.asarray(mass_da)
-    theirs = second.assign(masses)
-    ours = table.assign(masses)
+    masses = as_vector(mass_da, "mass_da", dtype=np.asarray(mass_da).dtype)
+    second = suggest_ranges(masses, params)
+    # each range as an ion of its own, so that one pass tells which of them holds what
+    apart = RangeTable(
+        tuple(Ion(f"{number}") for number in range(len(table.ranges))),
+        tuple(MassRange(r.lo_da, r.hi_da, number) for number, r in enumerate(table.ranges)),
+    )
+    shape = (len(table.ranges) + 1, len(second.ions) + 1)
+    counts = np.zeros(shape[0] * shape[1], np.int64)
+    for start in range(0, len(masses), _CHUNK):
+        block = masses[start : start + _CHUNK]
+        pair = (apart.assign(block) + 1).astype(np.int64) * shape[1] + second.assign(block) + 1
+        counts += np.bincount(pair, minlength=len(counts))
+    found = counts.reshape(shape)[1:]
     issues = []
-    for idx, ion in enumerate(table.ions):
-        if not ion.elements:
-            continue
-        for item in (r for r in table.ranges if r.ion_idx == idx):
-            inside = (ours == idx) & (masses >= item.lo_da) & (masses <= item.hi_da)
-            issues += _compare(ion, item, theirs[inside], second)
+    for item, held in zip(table.ranges, found, strict=True):
+        ion = table.ions[item.ion_idx]
+        if ion.elements:
+            issues += _compare(ion, item, int(held.sum()), held[1:], second)
     return tuple(issues)
 
 
-def _compare(ion: Ion, item: MassRange, theirs: NDArray[np.int16], second: RangeTable) -> list[Issue]:
+def _compare(ion: Ion, item: MassRange, n_held: int, named: NDArray[np.int64], second: RangeTable) -> list[Issue]:
     text = f"range {item.lo_da:g} to {item.hi_da:g} Da ({ion.name})"
-    named = theirs[theirs >= 0]
-    if len(named) == 0:
-        return [Issue("empty-range", f"{text} holds {len(theirs)} ions and no peak above the background")]
-    counts = np.bincount(named, minlength=len(second.ions))
-    best = second.ions[int(np.argmax(counts))]
-    if best.elements and sorted(best.elements) != sorted(ion.elements):
-        share = counts.max() / len(theirs)
-        if share > 0.5:
-            message = f"{text}: {share:.0%} of its {len(theirs)} ions lie in peaks whose isotope pattern is {best.name}"
-            return [Issue("better-ion", message)]
+    if named.sum() == 0:
+        return [Issue("empty-range", f"{text} holds {n_held} ions and no peak above the background")]
+    best = second.ions[int(np.argmax(named))]
+    share = named.max() / n_held
+    if best.elements and sorted(best.elements) != sorted(ion.elements) and share > 0.5:
+        message = f"{text}: {share:.0%} of its {n_held} ions lie in peaks whose isotope pattern is {best.name}"
+        return [Issue("better-ion", message)]
     return []
 
 
