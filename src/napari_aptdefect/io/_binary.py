@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import secrets
 import stat
@@ -17,16 +18,15 @@ from numpy.typing import NDArray
 from napari_aptdefect.errors import AptDefectError, FormatError, MissingFileError, ParameterError
 
 # Bytes per block: a block, and what it is converted to, stay in the cache of a core.
-_BLOCK_BYTES: Final = 3 << 18
+_BLOCK_BYTES: Final = 1 << 19
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file as it was when it was first looked at.
+    """A file as it was when it was first looked at, and looked at again at every use.
 
-    Its data are read in blocks, at the place where they lie, into a buffer that is used again. That is as fast as a
-    memory map (the pages come from the same cache) and, unlike a map, survives a file that another program shortens:
-    a map would end the process with a bus error.
+    A map of a file that another program shortens ends the process with a bus error. So maps are made for one read at a
+    time, of a file that was just found unchanged, and no file stays open in between.
     """
 
     path: Path
@@ -75,6 +75,13 @@ class SourceFile:
                     hint="Read it again.",
                 )
             yield handle
+
+    @contextmanager
+    def mapped(self) -> Iterator[NDArray[np.uint8]]:
+        """Map the bytes of the file, which must have some, for as long as they are read."""
+        with self.open() as handle:
+            # An explicit close would fail while a view is left; the last view gone, the map goes.
+            yield np.frombuffer(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
 
     def bytes_at(self, offset: int, n_bytes: int) -> bytes:
         """Up to n bytes from an offset, fewer at the end of the file."""
@@ -158,18 +165,14 @@ class PackedReader:
 
     @contextmanager
     def open(self, names: tuple[str, ...]) -> Iterator[Any]:
-        """Open the file and one buffer for blocks of it."""
-        with self.file.open() as handle:
-            buffer = np.empty(0, np.uint8)
+        """Map the file for as long as it is read."""
+        with self.file.mapped() as mapped:
 
             def fill(start: int, stop: int, out: Mapping[str, NDArray[Any]]) -> None:
-                nonlocal buffer
-                n_bytes = (stop - start) * self.stride
-                if len(buffer) < n_bytes:
-                    buffer = np.empty(n_bytes, np.uint8)
-                self.file.fill(handle, self.offset + start * self.stride, buffer[:n_bytes])
+                first, last = self.offset + start * self.stride, self.offset + stop * self.stride
+                records = mapped[first:last].reshape(stop - start, self.stride)
                 for name in names:
-                    self._convert(buffer[:n_bytes].reshape(-1, self.stride), self.fields[name], out[name])
+                    self._convert(records, self.fields[name], out[name])
 
             yield fill
 
@@ -184,6 +187,9 @@ class PackedReader:
         moved = field.factor == 1.0 and out.dtype == stored.newbyteorder("=")
         source = stored.str.replace("f", "u") if moved and stored.itemsize > 1 else stored
         target = columns.view(f"u{stored.itemsize}") if moved else columns
+        if moved and field.width * stored.itemsize == self.stride:
+            target[...] = records.view(source)
+            return
         for i in range(field.width):  # a column at a time: numpy is slow on inner axes of 3
             at = field.start + i * stored.itemsize
             values = records[:, at : at + stored.itemsize].view(source)[:, 0]

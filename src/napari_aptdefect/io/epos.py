@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_aptdefect.data.cloud import IonCloud
 from napari_aptdefect.data.columns import Column, LazyColumns, Settled, unit_of
@@ -121,17 +122,15 @@ class _Settle:
 
     def _all_zero(self) -> tuple[str, ...]:
         """Columns without one value other than zero; stops as soon as none is left in question."""
-        open_names = _DOUBTFUL if self.n_ions else ()
+        if not self.n_ions:
+            return ()
+        open_names = _DOUBTFUL
         block = self.reader.block
-        with self.reader.file.open() as handle:
+        with self.reader.file.mapped() as raw:
+            table = raw.view("<u4").reshape(-1, RECORD_BYTES // 4)
             for start in range(0, self.n_ions, block):
-                stop = min(start + block, self.n_ions)
-                raw = self.reader.file.read_at(handle, start * RECORD_BYTES, (stop - start) * RECORD_BYTES)
-                words = np.frombuffer(raw, ">u4").reshape(-1, RECORD_BYTES // 4)
-                # The sign bit is left out: -0.0 is zero.
-                seen = (np.bitwise_or.reduce(words, axis=0).astype(np.uint32) & np.uint32(0x7FFFFFFF)) != 0
-                seen[9:] = words[:, 9:].any(axis=0)
-                open_names = tuple(name for name in open_names if not seen[_FIELDS[name].start // 4])
+                words = table[start : start + block]
+                open_names = tuple(name for name in open_names if not _any_value(words, name))
                 if not open_names:
                     break
         return open_names
@@ -148,6 +147,13 @@ class _Settle:
                 parts.append(out[np.isfinite(out) & (out != 0)])
         values = np.concatenate(parts)
         return float(np.median(np.abs(values))) if len(values) else np.inf
+
+
+def _any_value(words: NDArray[np.uint32], name: str) -> bool:
+    """Whether a column holds anything but 0 and -0.0; the words are big-endian ones, read as little-endian."""
+    field = _FIELDS[name]
+    bits = int(np.bitwise_or.reduce(words[:, field.start // 4]))
+    return bits not in (0, 0x80) if field.kind == "f4" else bits != 0
 
 
 def write_epos(cloud: IonCloud, path: Path | str) -> tuple[Issue, ...]:
