@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from napari_aptdefect.data.elements import parse_formula
+from napari_aptdefect.data.elements import elements_of_name
 from napari_aptdefect.data.ranges import MassRange, RangeTable
 from napari_aptdefect.errors import FormatError, Issue
 from napari_aptdefect.io._text import (
@@ -168,7 +168,7 @@ class _State:
             raise self._error(self.declared_line, "the names of ions with their colors, and ranges", "neither")
 
     def _add(self, name: str, color: tuple[int, int, int] | None, line: int) -> None:
-        elements = parse_formula(name)
+        elements = elements_of_name(name)
         if name == "Hyd":
             elements = (("H", 1),)
             self.issues.append(Issue("hydrogen", "Hyd is read as hydrogen, one atom per ion", "info", line))

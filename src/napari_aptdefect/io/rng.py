@@ -383,5 +383,5 @@ def _add_unmatched(
         if (lo, hi) not in molecular:
             message = f"the extension's range {lo:g} to {hi:g} Da ({ion.name}) repeats no molecular range above; added"
             collector.issues.append(Issue("polyatomic", message, line=line))
-            ranges.append(MassRange(lo, hi, collector.add(ion.name, parse_formula(ion.name), ion.color, line)))
+            ranges.append(MassRange(lo, hi, collector.add(ion.name, ion.elements, ion.color, line)))
             numbers.append(line)

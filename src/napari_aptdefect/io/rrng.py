@@ -223,8 +223,7 @@ def _ion_of_range(
         formula = parsed.molecules.setdefault(tuple(sorted(elements)), format_formula(elements))
         return parsed.ions.add(name or formula, elements, color, line)
     if name:
-        known = name in parsed.listed
-        guess = elements_of_name(name) if known else parse_formula(name)
+        guess = elements_of_name(name)
         message = f"the {where} has only the name {name!r}"
         message += f", read as {format_formula(guess)}" if guess else ", a label without elements"
         parsed.report("name-only", message, line)
