@@ -160,6 +160,10 @@ class IonCollector:
             self.report_once("color-conflict", f"ion {name} has more than one color; the first is kept", line)
         return idx
 
+    def named(self, name: str) -> Ion | None:
+        """First ion that came under a name, or None."""
+        return self.ions[self._first[name]] if name in self._first else None
+
     def _find(self, name: str, wanted: Elements) -> int | None:
         if not wanted:
             return self._first.get(name)

@@ -223,7 +223,8 @@ def _ion_of_range(
         formula = parsed.molecules.setdefault(tuple(sorted(elements)), format_formula(elements))
         return parsed.ions.add(name or formula, elements, color, line)
     if name:
-        guess = elements_of_name(name)
+        known = parsed.ions.named(name)
+        guess = elements_of_name(name) if known is None else known.elements
         message = f"the {where} has only the name {name!r}"
         message += f", read as {format_formula(guess)}" if guess else ", a label without elements"
         parsed.report("name-only", message, line)
