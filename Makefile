@@ -22,7 +22,7 @@ install: $(VENV)/.installed ## Install everything into .venv, with the pinned ve
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@scripts/setup.sh venv $(VENV) "$(PYTHON)"
 	@echo "==> Installing napari-aptdefect and what it needs into $(VENV) (some hundred MB, a few minutes)"
-	$(VENV)/bin/python -m pip install -c constraints.txt -e ".[all]"
+	$(VENV)/bin/python -m pip install -c constraints.txt --build-constraint constraints.txt -e ".[all]"
 	@touch $@
 
 test: $(TOX)/.installed ## Run lint, types, the import contract and all tests, with a real napari window under Xvfb

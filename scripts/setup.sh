@@ -65,7 +65,7 @@ make_venv() {
   fi
   say "Making a virtual environment in $folder with $("$python" --version)"
   "$python" -m venv --clear "$folder"
-  "$folder/bin/python" -m pip install -q --upgrade "pip>=25.1" -c constraints.txt
+  "$folder/bin/python" -m pip install -q --upgrade "pip>=25.3" -c constraints.txt
 }
 
 case "${1:-}" in
