@@ -20,7 +20,7 @@ CONTENT = {name: f"content of {name}".encode() * 50 for name in samples.SI_FILES
 FAKE_PIP = """
 import pathlib, shutil, sys, time
 arguments = sys.argv[1:]
-for word in ("download", "--no-deps", "--no-binary", ":all:", "--require-hashes"):
+for word in ("download", "--no-deps", "--no-binary", "apav", "--require-hashes"):
     assert word in arguments, arguments
 pin = pathlib.Path(arguments[arguments.index("-r") + 1]).read_text()
 assert pin.startswith("apav==1.4.0 --hash=sha256:ae26caf1"), pin

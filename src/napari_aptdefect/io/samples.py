@@ -153,7 +153,7 @@ def _download(work: Path, report: OnProgress) -> Path:
     requirements.write_text(f"{ARCHIVE} --hash=sha256:{ARCHIVE_SHA256}\n", encoding="utf-8")
     scratch.mkdir()
     command = [
-        *_pip_command(), "download", "--no-deps", "--no-binary", ":all:", "--require-hashes", "--no-input",
+        *_pip_command(), "download", "--no-deps", "--no-binary", "apav", "--require-hashes", "--no-input",
         "--disable-pip-version-check", "--progress-bar", "off", "-r", str(requirements), "-d", str(target),
     ]  # fmt: skip
     environment = {**os.environ, "TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
@@ -259,6 +259,6 @@ def _by_hand(reason: str) -> str:
     names = ", ".join(SI_FILES)
     return (
         f"the real Si set could not be fetched with pip: {reason}. By hand, on a machine with a network: "
-        f"pip download --no-deps --no-binary :all: {ARCHIVE}; unpack {names} from {ARCHIVE_FOLDER} of the archive; put "
+        f"pip download --no-deps --no-binary apav {ARCHIVE}; unpack {names} from {ARCHIVE_FOLDER} of the archive; put "
         f"them into {_cache_folder()}, or into any folder that the environment variable {_FOLDER_VARIABLE} names."
     )
