@@ -4,10 +4,14 @@ import time
 
 import pytest
 
+from napari_aptdefect._napari.launch import WIDGET, open_in
 from napari_aptdefect._napari.viewing import add_layers, is_cloud, note
 from napari_aptdefect._napari.widget import FullAnalysis
 from napari_aptdefect.errors import FormatError
-from napari_aptdefect.stage import Progress
+from napari_aptdefect.io import write
+from napari_aptdefect.pipeline.run_folder import RunFolder
+from napari_aptdefect.simulate.gan_nanowire import GanNanowireParams, simulate_gan_nanowire
+from napari_aptdefect.stage import Progress, drain
 
 
 def dock(viewer, **kwargs):
@@ -21,8 +25,8 @@ def widget(make_napari_viewer_proxy, job, job_params):
     return dock(make_napari_viewer_proxy(), analyze=job, params=job_params)
 
 
-def finish(widget, qtbot):
-    qtbot.waitUntil(lambda: not widget.running, timeout=30_000)
+def finish(widget, qtbot, timeout_ms=30_000):
+    qtbot.waitUntil(lambda: not widget.running, timeout=timeout_ms)
 
 
 def test_the_choices_follow_the_layers(widget, pos, rrng):
@@ -35,6 +39,7 @@ def test_the_choices_follow_the_layers(widget, pos, rrng):
     assert is_cloud(layer)
     layer.name = "renamed"
     assert widget.cloud_box.currentText() == "renamed"
+    assert widget.ranges_file.path() == rrng
     assert widget.cloud_path() == pos
     viewer.layers.clear()
     assert widget.cloud_box.count() == 1
@@ -115,17 +120,27 @@ def test_the_widget_fits_a_small_screen(widget):
 
 
 @pytest.mark.window
-def test_full_analysis_in_a_real_window(
-    make_napari_viewer, pos, rrng, job, job_params, qtbot, artifacts, plugin_settings
-):
+def test_full_analysis_in_a_real_window(gl, make_napari_viewer, tmp_path, qtbot, artifacts):
+    strong = GanNanowireParams(
+        radius_nm=5, length_nm=14, n_voids=0, n_clusters=2, cluster_radius_nm=2, cluster_percent=60
+    )
+    wire = drain(simulate_gan_nanowire(strong, 1))
+    write(wire.cloud, tmp_path / "wire.pos")
+    write(wire.ranges, tmp_path / "wire.rrng")
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1366, 768)
-    widget = dock(viewer, analyze=job, params=job_params)
-    viewer.open(str(pos), plugin="napari-aptdefect")
-    viewer.open(str(rrng), plugin="napari-aptdefect")
-    widget.start()
-    finish(widget, qtbot)
-    assert "1 defect" in widget.status.text()
+    open_in(viewer, [tmp_path / "wire.pos", tmp_path / "wire.rrng"])
+    (name,) = (name for name in viewer.window.dock_widgets if WIDGET in name)
+    widget = viewer.window.dock_widgets[name]
+    assert widget.ranges_file.path() == tmp_path / "wire.rrng"
+    widget.out_folder.set_path(tmp_path / "wire_run")
+    widget.run_button.click()
+    finish(widget, qtbot, 240_000)
+    assert widget.status.text().startswith("Done in ")
+    assert RunFolder(tmp_path / "wire_run").record["summary"]["n_ions"] == len(wire.cloud)
+    kinds = {note(layer)["kind"] for layer in viewer.layers}
+    assert kinds >= {"ions", "run ions", "grid", "box", "defects"}
+    assert RunFolder(tmp_path / "wire_run").record["summary"]["n_defects"] > 0
     qtbot.wait(300)
     picture = viewer.screenshot(artifacts / "full_analysis.png", canvas_only=False, flash=False)
     assert picture.shape[0] <= 800

@@ -8,7 +8,7 @@ from magicgui.widgets import Container as MagicContainer
 from magicgui.widgets import FloatSpinBox, Label, PushButton
 
 from napari_aptdefect._napari.layers import density_layer
-from napari_aptdefect._napari.viewing import add_layers, find_cloud, in_words, note, source_of
+from napari_aptdefect._napari.viewing import add_layers, find_cloud, in_words, note, short_name, source_of
 from napari_aptdefect.errors import AptDefectError
 
 if TYPE_CHECKING:
@@ -38,5 +38,5 @@ class DensityVolume(MagicContainer):
             self.status.value = in_words(error)
             return
         entry = {key: note(layer).get(key) for key in ("source", "ranges")}
-        add_layers(self._viewer, [density_layer(grid, f"{layer.name.split(' ions (')[0]} density", entry)])
+        add_layers(self._viewer, [density_layer(grid, f"{short_name(layer)} density", entry)])
         self.status.value = f"{' x '.join(map(str, grid.values.shape))} voxels"

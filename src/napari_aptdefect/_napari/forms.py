@@ -56,7 +56,7 @@ class ParamForm(Generic[ModelT]):
         outer.setSpacing(2)
         rows = QFormLayout()
         rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         rows.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
         outer.addLayout(rows)
         for name, field in self._type.model_fields.items():
@@ -228,9 +228,11 @@ def _label(name: str, field: FieldInfo) -> QLabel:
 
 
 def _section(title: str, field: FieldInfo, content: QWidget) -> QCollapsible:
-    section = QCollapsible(title)
+    section = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
     section.setToolTip(tooltip(field))
     section.setDuration(0)
+    section.layout().setContentsMargins(0, 0, 0, 0)
+    section.content().layout().setContentsMargins(8, 2, 0, 4)
     section.addWidget(content)
     section.collapse(animate=False)
     return section

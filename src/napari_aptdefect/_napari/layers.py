@@ -160,6 +160,7 @@ def defect_layers(
         "size": max(spread / 40, 1.0),
         "border_width": 0,
         "antialiasing": 0,
+        "blending": "translucent_no_depth",  # a center is inside of its ions and must show through them
         "metadata": {KEY: {**origin, "kind": "defects"}},
         **AXES_3D,
     }
@@ -168,7 +169,8 @@ def defect_layers(
             "string": "{defect_class} {defect}",
             "size": 9,
             "color": "white",
-            "anchor": "upper_left",
+            "anchor": "lower_left",
+            "blending": "translucent_no_depth",
         }
     out.append((to_zyx(xyz), attributes, "points"))
     return out

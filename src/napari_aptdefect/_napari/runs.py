@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,8 @@ from numpy.typing import NDArray
 from napari_aptdefect._napari.layers import LayerTuple, box_layer, defect_layers, density_layer, drawn_points
 from napari_aptdefect._napari.palette import class_colors, species_colors
 from napari_aptdefect.data import DEFECT_CLASSES, Ion
-from napari_aptdefect.errors import RunFolderError
+from napari_aptdefect.errors import AptDefectError, RunFolderError
+from napari_aptdefect.io import read_ranges
 from napari_aptdefect.pipeline.display import DRAWN_IONS, DrawnIons, DrawnSample, draw_sample
 from napari_aptdefect.pipeline.display_volumes import label_volume
 from napari_aptdefect.pipeline.run_folder import UNRANGED, RunFolder
@@ -90,7 +93,8 @@ def _ion_layers(
     name: str,
     origin: dict[str, Any],
 ) -> list[LayerTuple]:
-    palette = species_colors(tuple(Ion(label) for label in names))
+    known = _range_colors(origin.get("ranges"))
+    palette = species_colors(tuple(Ion(label, (), known.get(label)) for label in names))
     if UNRANGED in names:
         palette[names.index(UNRANGED)] = palette[-1]
     colors = {False: palette[species], True: class_colors()[kind]}
@@ -110,10 +114,23 @@ def _ion_layers(
         meta = {**origin, "kind": f"run {what}", "n_ions": drawn.sample.n_ions, "n_drawn": int(here.sum())}
         caption = f"{name} {what} (drawn {int(here.sum()):,} of {drawn.sample.n_ions:,})"
         data, attributes, layer_type = drawn_points(drawn.xyz_nm[here], colors[inside][here], features, caption, meta)
-        if not inside:
-            attributes["opacity"] = 0.35  # so that the defects inside show
+        if not inside and (defect > 0).any():
+            # a haze that the defects inside show through
+            attributes |= {"opacity": 0.12, "blending": "translucent_no_depth"}
         out.append((data, attributes, layer_type))
     return out
+
+
+def _range_colors(path: str | None) -> dict[str, tuple[int, int, int] | None]:
+    """Colors of the range file of the run, while it is still there; the palette serves as well."""
+    if path is None or not Path(path).is_file():
+        return {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its warnings were reported when the run was made
+            return {ion.name: ion.color for ion in read_ranges(path).ions}
+    except AptDefectError:
+        return {}
 
 
 def _defect_ions(run: RunFolder) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -34,6 +34,11 @@ def is_cloud(layer: Any) -> bool:
     return entry.get("kind") == "ions" and bool(entry.get("source"))
 
 
+def short_name(layer: Any) -> str:
+    """Name of a cloud's layer without the count of its drawn ions."""
+    return str(layer.name).split(" ions (")[0]
+
+
 def source_of(layer: Any) -> Path:
     """File of the cloud behind a layer.
 
@@ -76,14 +81,16 @@ def apply_ranges(layer: Any, ranges: RangeTable) -> None:
 
     entry = note(layer)
     cloud = read(source_of(layer))
-    name = layer.name.split(" ions (")[0]
-    data, attributes, _ = cloud_layers(cloud, ranges, name=name, budget=entry["budget"], seed=entry["seed"])[0]
+    data, attributes, _ = cloud_layers(
+        cloud, ranges, name=short_name(layer), budget=entry["budget"], seed=entry["seed"]
+    )[0]
     layer.data = data
     layer.features = attributes["features"]
     layer.face_color = attributes["face_color"]
     layer.metadata = {**layer.metadata, **attributes["metadata"]}
     layer.name = attributes["name"]
     layer.editable = False
+    layer.events.name()  # the name may be the same, and still what it stands for has changed
 
 
 def add_layers(viewer: Viewer, tuples: Iterable[LayerTuple]) -> list[Layer]:

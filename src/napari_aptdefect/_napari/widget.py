@@ -30,7 +30,7 @@ from napari_aptdefect._napari import settings
 from napari_aptdefect._napari.analysis import Analyze, Outcome, free_run_folder, make_request, run_analysis
 from napari_aptdefect._napari.forms import form_for
 from napari_aptdefect._napari.paths import PathChooser
-from napari_aptdefect._napari.viewing import add_layers, in_words, is_cloud, look_in_3d, note, source_of
+from napari_aptdefect._napari.viewing import add_layers, in_words, is_cloud, look_in_3d, note, short_name, source_of
 from napari_aptdefect.errors import AptDefectError
 from napari_aptdefect.stage import Progress, Stage
 
@@ -71,6 +71,7 @@ class FullAnalysis(QWidget):
         self._stage: Stage[Outcome] | None = None
         self._began = 0.0
         self._message = ""
+        self._ranges_seen: str | None = None
         self.outcome: Outcome | None = None
         self._clock = QTimer(self)
         self._clock.setInterval(1000)
@@ -114,10 +115,10 @@ class FullAnalysis(QWidget):
         column.setContentsMargins(2, 2, 8, 2)
         rows = QFormLayout()
         rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.cloud_box = QComboBox()
         self.cloud_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.cloud_box.setMinimumContentsLength(12)
+        self.cloud_box.setMinimumContentsLength(8)
         self.cloud_box.setToolTip("Ion cloud to analyze: a layer that was opened from a file, or a file")
         self.cloud_box.currentIndexChanged.connect(self._cloud_chosen)
         self.cloud_file = PathChooser("Ion cloud", _CLOUDS)
@@ -156,12 +157,12 @@ class FullAnalysis(QWidget):
         self.cloud_box.blockSignals(True)
         self.cloud_box.clear()
         for layer in clouds:
-            self.cloud_box.addItem(layer.name, layer)
+            self.cloud_box.addItem(short_name(layer), layer)
         self.cloud_box.addItem(_FILE_ITEM, None)
         kept = [i for i, layer in enumerate(clouds) if layer is before]
         self.cloud_box.setCurrentIndex(kept[0] if kept else max(len(clouds) - 1, 0))
         self.cloud_box.blockSignals(False)
-        if not kept or before is None:
+        if not kept or before is None or note(before).get("ranges") != self._ranges_seen:
             self._cloud_chosen()
 
     def cloud_path(self) -> Path | None:
@@ -178,8 +179,9 @@ class FullAnalysis(QWidget):
     def _cloud_chosen(self, index: int = 0) -> None:
         layer = self.cloud_box.currentData()
         self._rows.setRowVisible(self.cloud_file, layer is None)
-        if layer is not None and (ranges := note(layer).get("ranges")):
-            self.ranges_file.set_path(Path(ranges))
+        self._ranges_seen = None if layer is None else note(layer).get("ranges")
+        if self._ranges_seen:
+            self.ranges_file.set_path(Path(self._ranges_seen))
         self._suggest_out()
 
     def _suggest_out(self) -> None:
