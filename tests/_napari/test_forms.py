@@ -20,6 +20,7 @@ class Inner(Params):
     level: float | None = param(0.25, title="Level", description="Maybe.", ge=0)
     mode: Literal["x", "y"] | None = param(None, title="Mode", description="Maybe.")
     weights: tuple[float, ...] = param((1.0, 2.5), title="Weights", description="Several.")
+    elements: tuple[str, ...] = param((), title="Elements", description="Words.")
     active: bool = param(True, title="Active", description="On or off.")
     name: str = param("", title="Name", description="Words.")
 
@@ -43,7 +44,15 @@ def test_the_form_shows_the_defaults_exactly(form):
 def test_what_is_shown_is_what_is_returned(form):
     other = Outer(
         inner=Inner(
-            n_neighbors=7, cutoff_nm=0.35, limit=9, level=None, mode="y", weights=(3.0,), active=False, name="q"
+            n_neighbors=7,
+            cutoff_nm=0.35,
+            limit=9,
+            level=None,
+            mode="y",
+            weights=(3.0,),
+            active=False,
+            name="q",
+            elements=("Ga", "N"),
         ),
         n=0,
     )

@@ -27,6 +27,11 @@ from napari_aptdefect.stage import Params
 
 ModelT = TypeVar("ModelT", bound=Params)
 
+
+class WordsEdit(LineEdit):
+    """A line for several words, with commas between them."""
+
+
 _INT_LIMIT = 2_147_483_647
 _FLOAT_LIMIT = 1e12
 _WIDGET_MIN_PX = 90
@@ -55,7 +60,6 @@ class ParamForm(Generic[ModelT]):
         outer.setContentsMargins(0, 0, 0, 0)
         outer.setSpacing(2)
         rows = QFormLayout()
-        rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         rows.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
         outer.addLayout(rows)
@@ -130,6 +134,8 @@ def get_value(widget: Widget) -> Any:
     if isinstance(widget, Container):
         active, inner = widget[0], widget[1]
         return get_value(inner) if active.value else None
+    if isinstance(widget, WordsEdit):
+        return tuple(word for word in (part.strip() for part in widget.value.split(",")) if word)
     return widget.value
 
 
@@ -139,6 +145,8 @@ def set_value(widget: Widget, value: Any) -> None:
         widget[0].value = value is not None
         if value is not None:
             set_value(widget[1], value)
+    elif isinstance(widget, WordsEdit):
+        widget.value = ", ".join(value)
     elif isinstance(widget, LiteralEvalLineEdit):
         widget.value = repr(value)
     else:
@@ -151,7 +159,8 @@ def _plain_widget(name: str, field: FieldInfo, kind: Any, value: Any, options: d
     if get_origin(kind) is Literal:
         widget = ComboBox(name=name, choices=get_args(kind), value=value, **options)
     elif kind is bool:
-        widget = CheckBox(name=name, value=value, text="", **options)
+        widget = CheckBox(name=name, value=value, **options)
+        widget.native.setText("")  # the row has a label already
     elif kind is int:
         low, high = max(int(lower), -_INT_LIMIT), min(int(upper), _INT_LIMIT)
         widget = SpinBox(name=name, value=value, min=low, max=high, **options)
@@ -159,6 +168,9 @@ def _plain_widget(name: str, field: FieldInfo, kind: Any, value: Any, options: d
         widget = _float_widget(name, value, lower, upper, options)
     elif kind is str:
         widget = LineEdit(name=name, value=value, **options)
+    elif kind in (tuple[str, ...], list[str]):
+        widget = WordsEdit(name=name, value=", ".join(value), **options)
+        widget.native.setPlaceholderText("words, with commas between")
     elif get_origin(kind) in (tuple, list, dict, set) or kind in (tuple, list, dict):
         widget = LiteralEvalLineEdit(name=name, value=repr(value), **options)
     else:

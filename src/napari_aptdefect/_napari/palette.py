@@ -18,11 +18,12 @@ _UNRANGED: Final = (0.55, 0.55, 0.55, 0.35)
 _DEFECTS: Final = dict(
     zip(
         DEFECT_CLASSES,
-        ("#999999", "#56B4E9", "#F0E442", "#CC79A7", "#D55E00", "#E69F00", "#0072B2", "#009E73", "#DDDDDD"),
+        ("#999999", "#56B4E9", "#F0E442", "#CC79A7", "#D55E00", "#E69F00", "#0072B2", "#009E73", "#8C939C"),
         strict=True,
     )
 )
 _DARKEST: Final = 0.25
+_OPAQUE_FROM: Final = 0.4
 
 
 def species_colors(ions: tuple[Ion, ...]) -> NDArray[np.float32]:
@@ -61,6 +62,22 @@ def mass_colors(mass_da: NDArray[Any]) -> NDArray[np.float32]:
     table = ensure_colormap("viridis").map(np.linspace(0.1, 1.0, 256)).astype(np.float32)
     position = np.log2(np.clip(np.nan_to_num(mass_da, nan=1.0), 1.0, 256.0)) / 8.0  # 1 Da to 256 Da
     return table[(position * 255).astype(np.uint8)]
+
+
+def volume_colormap(name: str) -> Any:
+    """One of napari's colormaps that begins transparent, so that empty space hides nothing behind it.
+
+    Parameters
+    ----------
+    name
+        Name of the colormap in napari.
+    """
+    from napari.utils.colormaps import Colormap, ensure_colormap
+
+    position = np.linspace(0, 1, 64)
+    colors = ensure_colormap(name).map(position)
+    colors[:, 3] = np.clip(position / _OPAQUE_FROM, 0, 1)
+    return Colormap(colors, name=f"{name}, clear below", display_name=f"{name}, clear below")
 
 
 def _rgb(code: str) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer, QUrl
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QComboBox,
@@ -43,6 +43,7 @@ _LOG = logging.getLogger(__name__)
 _CLOUDS = "Ion clouds (*.pos *.epos *.apt *.ato *.parquet *.nxs *.h5 *.hdf5)"
 _RANGES = "Range files (*.rrng *.RRNG *.rng *.RNG *.env)"
 _FILE_ITEM = "a file ..."
+_WIDEST_PX = 420
 
 
 class FullAnalysis(QWidget):
@@ -114,7 +115,6 @@ class FullAnalysis(QWidget):
         column = QVBoxLayout(content)
         column.setContentsMargins(2, 2, 8, 2)
         rows = QFormLayout()
-        rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.cloud_box = QComboBox()
         self.cloud_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -141,13 +141,8 @@ class FullAnalysis(QWidget):
         self.form = form_for(self._defaults)
         column.addWidget(self.form.native)
         column.addStretch(1)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area = _Scrolled()
         area.setWidget(content)
-        # a dock may not become taller than a laptop's screen, nor so narrow that fields are cut off
-        area.setMinimumSize(content.minimumSizeHint().width() + 24, 120)
         return area
 
     def reset_choices(self, event: Any = None) -> None:
@@ -307,6 +302,23 @@ class FullAnalysis(QWidget):
     def _say(self, text: str, *, failed: bool = False) -> None:
         self.status.setText(text)
         self.status.setStyleSheet("color: #ff8a7a;" if failed else "")
+
+
+class _Scrolled(QScrollArea):
+    """Scrolls down only: it is as wide as what it holds, and never forces a dock to be taller than a small screen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setMinimumHeight(120)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Follow the width of the content when a section is opened."""
+        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Show):
+            wanted = self.widget().minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width() + 10
+            self.setMinimumWidth(min(wanted, _WIDEST_PX))
+        return super().eventFilter(watched, event)
 
 
 @dataclass(frozen=True)
