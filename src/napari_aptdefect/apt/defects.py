@@ -148,8 +148,8 @@ class Evidence:
         Shape (N, 3), nm.
     anomaly
         Shape (N,).
-    cluster
-        Shape (N,), int32: type of the ion, -1 when it does not stand out.
+    nature
+        Shape (N,), int16: what kind of evidence is strongest at the ion; -1 when it does not stand out.
     judged
         Shape (N,), bool: the ion lies deep enough to be judged.
     enrichment
@@ -170,7 +170,7 @@ class Evidence:
 
     xyz_nm: NDArray[np.float32]
     anomaly: NDArray[np.float32]
-    cluster: NDArray[np.int32]
+    nature: NDArray[np.int16]
     judged: NDArray[np.bool_]
     enrichment: NDArray[np.float32]
     background_share: NDArray[np.float32]
@@ -189,8 +189,8 @@ class Chance:
     ----------
     anomaly
         Shape (M,).
-    cluster
-        Shape (M,), int32, and
+    nature
+        Shape (M,), int16, and
     judged
         shape (M,), bool, as in `Evidence`.
     graph
@@ -200,7 +200,7 @@ class Chance:
     """
 
     anomaly: NDArray[np.float32]
-    cluster: NDArray[np.int32]
+    nature: NDArray[np.int16]
     judged: NDArray[np.bool_]
     graph: NeighborGraph
     share: float = 1.0
@@ -233,8 +233,8 @@ def find_defects(
     """
     params = params or DefectsParams()
     yield Progress(0, 3, "connected groups")
-    groups, mass = _groups(graph, evidence.cluster, evidence.anomaly, threshold)
-    _, chance_mass = _groups(chance.graph, chance.cluster, chance.anomaly, threshold)
+    groups, mass = _groups(graph, evidence.nature, evidence.anomaly, threshold)
+    _, chance_mass = _groups(chance.graph, chance.nature, chance.anomaly, threshold)
     yield Progress(1, 3, "comparison with chance")
     q = _false_discovery(mass, chance_mass, chance.share)
     probability = np.zeros(len(evidence.anomaly), np.float32)
@@ -244,12 +244,19 @@ def find_defects(
     class_idx = np.zeros(len(evidence.anomaly), np.int8)
     defects: list[Defect] = []
     yield Progress(2, 3, "classes")
+    height = np.zeros(len(evidence.anomaly), np.float32)  # of the accepted group an ion belongs to
     n_accepted = 0
     for group in np.argsort(-mass, kind="stable"):
         probability[groups[group]] *= np.float32(1 - q[group])
         if q[group] > params.false_discovery_rate:
             continue
         n_accepted += 1
+        peak = np.percentile(evidence.anomaly[groups[group]], 95)
+        beside = graph.matrix()[groups[group]].indices
+        rim = peak < params.core_level * height[beside].max(initial=0)
+        height[groups[group]] = peak
+        if rim:  # of a stronger defect that it touches, not a defect of its own
+            continue
         for rows in _cores(graph, groups[group], evidence.anomaly, params):
             defect = _describe(evidence, rows, float(q[group]), params)
             defects.append(defect)
@@ -271,14 +278,14 @@ def _cores(
 
 
 def _groups(
-    graph: NeighborGraph, cluster: NDArray[np.int32], anomaly: NDArray[np.float32], threshold: float
+    graph: NeighborGraph, nature: NDArray[np.int16], anomaly: NDArray[np.float32], threshold: float
 ) -> tuple[list[NDArray[np.int64]], NDArray[np.float64]]:
-    """Connected groups of at least two ions of one type that stand out: their rows and masses."""
-    rows = np.flatnonzero(cluster >= 0)
+    """Connected groups of at least two ions of one nature that stand out: their rows and masses."""
+    rows = np.flatnonzero(nature >= 0)
     if len(rows) == 0:
         return [], np.zeros(0)
     part = graph.matrix()[rows][:, rows].tocoo()
-    same = cluster[rows[part.row]] == cluster[rows[part.col]]
+    same = nature[rows[part.row]] == nature[rows[part.col]]
     alike = sparse.coo_array((part.data[same], (part.row[same], part.col[same])), shape=part.shape)
     n, label = csgraph.connected_components(alike, directed=False)
     size = np.bincount(label, minlength=n)

@@ -86,6 +86,9 @@ class Features:
         Shape (N,), float32: distance to the surface of the specimen, nm.
     judged
         Shape (N,), bool: the ion lies deep enough to be judged.
+    nature
+        Shape (N,), int16: the strongest evidence at either scale: i for an excess of the i-th channel, then one for a
+        deficit of ions and one for an excess of ions.
     """
 
     structural: NDArray[np.float32]
@@ -101,6 +104,7 @@ class Features:
     density_ratio: NDArray[np.float32]
     surface_nm: NDArray[np.float32]
     judged: NDArray[np.bool_]
+    nature: NDArray[np.int16]
 
     @property
     def sets(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
@@ -196,7 +200,20 @@ def describe(
         ratio,
         surface,
         surface > params.surface_zone_nm,
+        _nature(compositional, len(channels), spatial[0], spatial[1]),
     )
+
+
+def _nature(
+    compositional: NDArray[np.float32], n_channels: int, near: NDArray[np.float32], far: NDArray[np.float32]
+) -> NDArray[np.int16]:
+    best = np.full(len(near), -np.inf, np.float32)
+    out = np.zeros(len(near), np.int16)
+    excess = (np.maximum(compositional[:, i], compositional[:, n_channels + i]) for i in range(n_channels))
+    for i, evidence in enumerate((*excess, np.maximum(-near, -far), np.maximum(near, far))):
+        out[evidence > best] = i
+        np.maximum(best, evidence, out=best)
+    return out
 
 
 def _background(

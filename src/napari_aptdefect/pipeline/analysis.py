@@ -17,7 +17,7 @@ from napari_aptdefect.apt.defects import Chance, Defects, Evidence, find_defects
 from napari_aptdefect.apt.features import choose_channels
 from napari_aptdefect.apt.fusion import Fused, fuse
 from napari_aptdefect.apt.normalize import Normalized, normalize
-from napari_aptdefect.apt.ranging import Ranging, composition, identify, lint_ranges, suggest
+from napari_aptdefect.apt.ranging import Ranging, check_ranges, composition, identify, lint_ranges, suggest
 from napari_aptdefect.apt.reference import Reference, matched_reference
 from napari_aptdefect.apt.voronoi import consistency
 from napari_aptdefect.data import DEFECT_CLASSES, DefectTable, IonCloud, RangeTable, VoxelGrid
@@ -219,7 +219,7 @@ def _find(job: _Job, input_path: Path, ranges: Path | None) -> Stage[_Found]:
     evidence = Evidence(
         xyz,
         fused.anomaly,
-        clusters.label,
+        np.where(clusters.label >= 0, near.nature, np.int16(-1)),
         near.judged,
         near.enrichment,
         near.background_share,
@@ -229,7 +229,8 @@ def _find(job: _Job, input_path: Path, ranges: Path | None) -> Stage[_Found]:
         near.surface_nm,
         len(xyz) / (float(normalized.inside.sum()) * normalized.frame.voxel_nm**3),
     )
-    chance = Chance(fused.reference_anomaly, clusters.reference_label, far.judged, by_chance.graph, reference.share)
+    by_nature = np.where(clusters.reference_label >= 0, far.nature, np.int16(-1))
+    chance = Chance(fused.reference_anomaly, by_nature, far.judged, by_chance.graph, reference.share)
     defects: Defects = yield from job.run(
         "defects", find_defects(evidence, measured.graph, chance, clusters.threshold, params.defects), 86, 88
     )
@@ -247,7 +248,7 @@ def _read(job: _Job, input_path: Path, ranges: Path | None) -> Stage[tuple[IonCl
     job.note("read", (*cloud.issues, *cloud.check()))
     if ranges is not None:
         table = read_ranges(ranges)
-        job.note("ranging", (*table.issues, *lint_ranges(table)))
+        job.note("ranging", (*table.issues, *lint_ranges(table), *check_ranges(table, cloud.mass_da)))
     else:
         table = yield from scaled(
             suggest(cloud, job.params.peaks), lambda p: f"suggest ranges: {p.message}", 100 / 3, 100

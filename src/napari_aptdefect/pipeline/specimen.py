@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -88,7 +89,7 @@ def run_on_cluster(specimens: Sequence[Specimen], scheduler: str) -> Stage[list[
         If the scheduler can't be reached.
     """
     try:
-        from distributed import Client, wait
+        from distributed import Client
         from distributed import TimeoutError as DaskTimeoutError
     except ImportError as error:
         raise MissingExtraError(
@@ -104,10 +105,7 @@ def run_on_cluster(specimens: Sequence[Specimen], scheduler: str) -> Stage[list[
             while any(not future.done() for future in futures):
                 n_done = sum(future.done() for future in futures)
                 yield Progress(n_done, len(futures), f"cluster {scheduler}: {n_done} of {len(futures)} specimens")
-                try:
-                    wait(futures, timeout=0.5)
-                except DaskTimeoutError:
-                    continue
+                time.sleep(0.2)  # the client listens in a thread of its own
             results: list[Described] = client.gather(futures)
         finally:
             client.cancel(futures)
