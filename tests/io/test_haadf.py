@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import struct
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,20 @@ def test_a_truncated_file_is_refused_or_whole(kind: str, tmp_path: Path) -> None
             assert np.array_equal(image.values, whole)
             assert n > 0.7 * len(data)
     assert n_refused > 0.6 * len(places)
+
+
+@pytest.mark.parametrize("kind", ["tif", "mrc", "hspy", "png"])
+@pytest.mark.parametrize("n_bytes", [0, 4, 100])
+def test_a_refused_file_is_closed_at_once(kind: str, n_bytes: int, tmp_path: Path) -> None:
+    psutil = pytest.importorskip("psutil")
+    file = write_kind(kind, tmp_path)
+    file.write_bytes(file.read_bytes()[:n_bytes])
+    gc.disable()  # what only the collector closes is a ResourceWarning in some other test
+    try:
+        assert read_or_refuse(file) is None
+        assert str(file) not in {item.path for item in psutil.Process().open_files()}
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("seed", range(6))

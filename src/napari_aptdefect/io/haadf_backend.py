@@ -239,6 +239,8 @@ def load(path: Path, issues: list[Issue]) -> tuple[str, list[dict[str, Any]]]:
                 module = importlib.import_module(plugin["api"])
                 if name == "TIFF":
                     check_tiff_chain(path)
+                elif name == "Image":
+                    _check_picture(path)
                 signals = module.file_reader(str(path), lazy=name in _LAZY, **_ARGUMENTS.get(name, {}))
             if signals:
                 return name, list(signals)
@@ -246,6 +248,14 @@ def load(path: Path, issues: list[Issue]) -> tuple[str, list[dict[str, Any]]]:
         except (FormatError, MissingExtraError) as exc:
             failure = failure or exc
     raise failure if failure is not None else damaged(path, "image", "no data set")
+
+
+def _check_picture(path: Path) -> None:
+    """Let pillow open a picture: on what it can't, imageio tries all it has and leaves files open."""
+    from PIL import Image
+
+    with Image.open(path):
+        pass
 
 
 def check_tiff_chain(path: Path) -> None:
