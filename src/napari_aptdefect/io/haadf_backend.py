@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import struct
 import traceback
 import warnings
@@ -202,7 +203,8 @@ def _drop_frames(exc: BaseException) -> None:
     while link is not None:
         for frame, _ in traceback.walk_tb(link.__traceback__):
             for value in frame.f_locals.values():
-                if isinstance(value, TiffFile):  # it and its pages hold each other, so counting never frees it
+                # A TiffFile and its pages hold each other, so counting never frees them; a look at f_locals keeps a file.
+                if isinstance(value, (TiffFile, io.IOBase)):
                     value.close()
         traceback.clear_frames(link.__traceback__)
         link = link.__context__
