@@ -203,7 +203,7 @@ def _drop_frames(exc: BaseException) -> None:
     while link is not None:
         for frame, _ in traceback.walk_tb(link.__traceback__):
             for value in frame.f_locals.values():
-                # A TiffFile and its pages hold each other, so counting never frees them; a look at f_locals keeps a file.
+                # A TiffFile and its pages hold each other; a file is held by this very look at f_locals.
                 if isinstance(value, (TiffFile, io.IOBase)):
                     value.close()
         traceback.clear_frames(link.__traceback__)
