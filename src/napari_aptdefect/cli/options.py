@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from cyclopts import CycloptsError, Group, Parameter, UnknownCommandError, ValidationError
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model
 from pydantic import ValidationError as ModelError
 from pydantic.fields import FieldInfo
 
@@ -92,8 +92,15 @@ def _with_help(model: type[BaseModel], group: Group) -> type[BaseModel]:
             own = Group(f"{group.name}: {field.title or name}", sort_key=1)
             fields[name] = (_with_help(kind, own), field)
         else:
-            fields[name] = (Annotated[field.rebuild_annotation(), Parameter(help=_help(field), group=group)], field)
+            help_ = Parameter(help=_help(field), group=group)
+            fields[name] = (Annotated[field.rebuild_annotation(), BeforeValidator(_choice(kind)), help_], field)
     return create_model(model.__name__, __config__=ConfigDict(frozen=True, extra="forbid"), **fields)
+
+
+def _choice(kind: Any) -> Callable[[Any], Any]:
+    """Turn the word typed for a choice among numbers into that number; everything else passes."""
+    choices = {str(choice): choice for choice in get_args(kind)} if get_origin(kind) is Literal else {}
+    return lambda value: choices.get(value, value) if isinstance(value, str) else value
 
 
 def _help(field: FieldInfo) -> str:
