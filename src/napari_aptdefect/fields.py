@@ -18,6 +18,8 @@ from napari_aptdefect.errors import EmptySelectionError, ParameterError
 
 _TRUNCATE = 4.0  # kernels end at 4 sigma
 _CHUNK = 1 << 20
+_TRIM = 3.0  # standard deviations from which a place no longer counts for the background
+_LEAST_SHARE = 0.05  # of the background's kernel that must be left for a background to be taken from it
 _MAX_VOXELS = 400_000_000  # 1.6 GB of float32
 
 
@@ -210,6 +212,65 @@ def poisson_evidence(
         deviance = 2.0 * (_xlogy_ratio(k, e) - (k - e))
         out = np.sign(k - e) * np.sqrt(np.maximum(deviance, 0.0))
     return np.asarray(np.where(e > 0, out, 0.0), np.float32)
+
+
+def background_density(
+    frame: Frame, counts: NDArray[np.float32], core: NDArray[np.bool_], near_nm: float, far_nm: float
+) -> NDArray[np.float32]:
+    """Expected ions per voxel: a smooth background in the core, in the shell around it what was counted there.
+
+    Taking the shell as it is keeps the shape and the roughness of the surface out of the judgment of the core. Places
+    that deviate from the background are left out of it, and it is taken again, so that a defect does not hide itself.
+
+    Parameters
+    ----------
+    frame, counts
+        Grid and ions per voxel, shape `frame.shape`.
+    core
+        Voxels that the background describes, shape `frame.shape`.
+    near_nm, far_nm
+        Widths of the Gaussians of the comparison and of the background, nm.
+    """
+    near = frame.smooth(counts, near_nm)
+    kept = core.astype(np.float32)
+    density = counts
+    for last in (False, False, True):
+        share = frame.smooth(kept, far_nm)
+        usable = core & (share > _LEAST_SHARE)
+        density = np.divide(frame.smooth(counts * kept, far_nm), share, out=counts.copy(), where=usable)
+        if not last:
+            expected, variance = frame.smooth(density, near_nm), frame.smooth(density, near_nm, squared=True)
+            kept = (core & (np.abs(poisson_evidence(near, expected, variance)) < _TRIM)).astype(np.float32)
+    return density
+
+
+class BackgroundShare:
+    """Share of each species in the slowly varying background, places that deviate from it left out.
+
+    Parameters
+    ----------
+    frame, counts
+        Grid and ranged ions per voxel, shape `frame.shape`.
+    near_nm, far_nm
+        Widths of the Gaussians of the comparison and of the background, nm.
+    """
+
+    def __init__(self, frame: Frame, counts: NDArray[np.float32], near_nm: float, far_nm: float) -> None:
+        self.frame, self.counts, self.near_nm, self.far_nm = frame, counts, near_nm, far_nm
+        self.near, self.far = frame.smooth(counts, near_nm), frame.smooth(counts, far_nm)
+        self.variance = frame.smooth(counts, near_nm, squared=True)
+
+    def of(self, hits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Background share of a species with `hits` ions per voxel, shape `frame.shape`, 0 to 1."""
+        near = self.frame.smooth(hits, self.near_nm)
+        far, far_hits = self.far, self.frame.smooth(hits, self.far_nm)
+        share = np.divide(far_hits, far, out=np.zeros_like(far), where=far > 0)
+        for _ in range(2):
+            kept = np.abs(binomial_evidence(self.near, self.variance, near, share)) < _TRIM
+            far = self.frame.smooth(self.counts * kept, self.far_nm)
+            far_hits = self.frame.smooth(hits * kept, self.far_nm)
+            share = np.divide(far_hits, far, out=share, where=far > _LEAST_SHARE * self.far)
+        return share
 
 
 def _xlogy_ratio(k: NDArray[np.floating], e: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -50,6 +50,7 @@ def _evidence(
         xyz,
         anomaly,
         np.where(anomaly > _THRESHOLD, 0, -1).astype(np.int16),
+        anomaly.copy(),
         depth > 1.0,
         enrichment,
         np.tile(np.array([0.95, 0.05], np.float32), (len(xyz), 1)),
@@ -148,7 +149,7 @@ def test_weak_bridge_does_not_join_strong_cores(cloud: tuple[np.ndarray, Neighbo
     cores = _ball(xyz, (7, 10, 10), 1.5) | _ball(xyz, (13, 10, 10), 1.5)
     bridge = (np.hypot(xyz[:, 1] - 10, xyz[:, 2] - 10) < 1.0) & (np.abs(xyz[:, 0] - 10) < 3) & ~cores
     evidence = _evidence(xyz, cores | bridge, solute=6)
-    evidence.anomaly[bridge] = 3.5
+    evidence.strength[bridge] = 3.5
     assert len(_search(evidence, graph, chance).defects) == 2
     assert len(_search(evidence, graph, chance, core_level=0.0).defects) == 1
 

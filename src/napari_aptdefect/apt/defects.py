@@ -13,6 +13,9 @@ from napari_aptdefect.data import DEFECT_CLASSES, NeighborGraph
 from napari_aptdefect.stage import Params, Progress, Stage, param
 
 _SOLUTE_SHARE = 0.25  # a species with more than this share of the background is no solute
+_RIM = 0.5  # a group with less than this share of the anomaly of a group beside it is the rim of that one
+_RAG = 0.01  # a part with less than this share of the ions of the largest part of its group is a torn-off edge
+_COMPACT = 2.0  # a void is no longer than this many times its width
 _INTERFACE_CHANGE = 0.15  # a group within which the background share of a species changes by more is an interface
 
 
@@ -35,10 +38,11 @@ class DefectsParams(Params):
         le=1_000_000,
     )
     core_level: float = param(
-        0.5,
+        0.7,
         title="Core",
-        description="A defect consists of the ions with at least this share of the strongest anomaly of their group; "
-        "neighbors that touch only by their blurred rims become separate defects.",
+        description="A defect consists of the ions with at least this share of the strongest evidence of their group; "
+        "evidence grows like the root of the excess, so 0.7 is half the excess. Neighbors that touch only by their "
+        "blurred rims become separate defects.",
         ge=0.0,
         le=0.95,
     )
@@ -150,6 +154,8 @@ class Evidence:
         Shape (N,).
     nature
         Shape (N,), int16: what kind of evidence is strongest at the ion; -1 when it does not stand out.
+    strength
+        Shape (N,): value of that evidence; the extent of a defect follows it.
     judged
         Shape (N,), bool: the ion lies deep enough to be judged.
     enrichment
@@ -171,6 +177,7 @@ class Evidence:
     xyz_nm: NDArray[np.float32]
     anomaly: NDArray[np.float32]
     nature: NDArray[np.int16]
+    strength: NDArray[np.float32]
     judged: NDArray[np.bool_]
     enrichment: NDArray[np.float32]
     background_share: NDArray[np.float32]
@@ -253,11 +260,11 @@ def find_defects(
         n_accepted += 1
         peak = np.percentile(evidence.anomaly[groups[group]], 95)
         beside = graph.matrix()[groups[group]].indices
-        rim = peak < params.core_level * height[beside].max(initial=0)
+        rim = peak < _RIM * height[beside].max(initial=0)
         height[groups[group]] = peak
         if rim:  # of a stronger defect that it touches, not a defect of its own
             continue
-        for rows in _cores(graph, groups[group], evidence.anomaly, params):
+        for rows in _cores(graph, groups[group], evidence.strength, params):
             defect = _describe(evidence, rows, float(q[group]), params)
             defects.append(defect)
             instance[rows] = len(defects)
@@ -266,15 +273,26 @@ def find_defects(
 
 
 def _cores(
-    graph: NeighborGraph, rows: NDArray[np.int64], anomaly: NDArray[np.float32], params: DefectsParams
+    graph: NeighborGraph, rows: NDArray[np.int64], strength: NDArray[np.float32], params: DefectsParams
 ) -> list[NDArray[np.int64]]:
-    """Parts of a group above a share of its height, largest first: what touches only by blurred rims separates."""
-    level = params.core_level * np.percentile(anomaly[rows], 95)
-    core = rows[anomaly[rows] >= level]
-    n, label = csgraph.connected_components(graph.matrix()[core][:, core], directed=False)
-    size = np.bincount(label, minlength=n)
-    parts = np.split(core[np.argsort(label, kind="stable")], np.cumsum(size)[:-1])
-    return [parts[i] for i in np.argsort(-size, kind="stable") if size[i] >= params.min_ions]
+    """Parts of a group above a share of their height, largest first: what touches only by blurred rims separates.
+
+    Each part is measured by its own height again, until it stays as it is.
+    """
+    waiting, done = [rows], []
+    while waiting:
+        part = waiting.pop()
+        if len(part) < params.min_ions:
+            continue
+        core = part[strength[part] >= params.core_level * np.percentile(strength[part], 95)]
+        n, label = csgraph.connected_components(graph.matrix()[core][:, core], directed=False)
+        if len(core) == len(part) and n == 1:
+            done.append(part)
+            continue
+        ends = np.cumsum(np.bincount(label, minlength=n))[:-1]
+        waiting += np.split(core[np.argsort(label, kind="stable")], ends)
+    done.sort(key=lambda part: (-len(part), int(part[0])))
+    return [part for part in done if len(part) >= _RAG * len(done[0])]
 
 
 def _groups(
@@ -391,7 +409,8 @@ def _name(
     strongest = float(gain.max(initial=0.0))
     if deficit > max(strongest, 1.0):
         deep = float(np.percentile(evidence.density_ratio[rows], 5)) < params.void_depth
-        return "void" if deep and lengths[0] < params.largest_nm and not touches else "unknown"
+        compact = lengths[0] < min(params.largest_nm, _COMPACT * lengths[2])
+        return "void" if deep and compact else "unknown"
     if strongest < 1.0:
         return "unknown"
     low, high = np.percentile(share, [5, 95], axis=0)

@@ -10,7 +10,13 @@ from scipy import ndimage
 
 from napari_aptdefect.data import NeighborGraph
 from napari_aptdefect.errors import ShapeError
-from napari_aptdefect.fields import Frame, binomial_evidence, poisson_evidence
+from napari_aptdefect.fields import (
+    BackgroundShare,
+    Frame,
+    background_density,
+    binomial_evidence,
+    poisson_evidence,
+)
 from napari_aptdefect.stage import Params, Progress, Stage, param
 
 _CHUNK = 200_000
@@ -89,6 +95,8 @@ class Features:
     nature
         Shape (N,), int16: the strongest evidence at either scale: i for an excess of the i-th channel, then one for a
         deficit of ions and one for an excess of ions.
+    strength
+        Shape (N,), float32: that evidence, with the local sharpness of the smaller scale.
     """
 
     structural: NDArray[np.float32]
@@ -105,6 +113,7 @@ class Features:
     surface_nm: NDArray[np.float32]
     judged: NDArray[np.bool_]
     nature: NDArray[np.int16]
+    strength: NDArray[np.float32]
 
     @property
     def sets(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
@@ -164,7 +173,8 @@ def describe(
     counts = frame.count(xyz_nm)
     depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1, 1:-1].astype(np.float32) * frame.voxel_nm
     scales = (params.scale_nm, 2 * params.scale_nm)
-    density = _background(frame, counts, depth > params.surface_zone_nm, params.background_sigma_nm)
+    core = depth > params.surface_zone_nm
+    density = background_density(frame, counts, core, params.scale_nm, params.background_sigma_nm)
     background = np.maximum(frame.sample(density, xyz_nm), 1e-9, dtype=np.float32)
     spatial: list[NDArray[np.float32]] = []
     ratio = np.empty(0, np.float32)
@@ -200,32 +210,27 @@ def describe(
         ratio,
         surface,
         surface > params.surface_zone_nm,
-        _nature(compositional, len(channels), spatial[0], spatial[1]),
+        *_nature(compositional, len(channels), spatial[0], spatial[1]),
     )
 
 
 def _nature(
     compositional: NDArray[np.float32], n_channels: int, near: NDArray[np.float32], far: NDArray[np.float32]
-) -> NDArray[np.int16]:
-    best = np.full(len(near), -np.inf, np.float32)
-    out = np.zeros(len(near), np.int16)
-    excess = (np.maximum(compositional[:, i], compositional[:, n_channels + i]) for i in range(n_channels))
-    for i, evidence in enumerate((*excess, np.maximum(-near, -far), np.maximum(near, far))):
-        out[evidence > best] = i
-        np.maximum(best, evidence, out=best)
-    return out
+) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+    """Strongest evidence of each ion: its index, and its value as the smaller scale sees it.
 
-
-def _background(
-    frame: Frame, counts: NDArray[np.float32], core: NDArray[np.bool_], sigma_nm: float
-) -> NDArray[np.float32]:
-    """Expected ions per voxel: the smooth background in the core, in the shell around it what was counted there.
-
-    Taking the shell as it is keeps the shape and the roughness of the surface out of the judgment of the core.
+    The larger scale counts eight times as many ions; divided by sqrt(8) its evidence stands for that of the smaller
+    scale inside a large defect, and is far below it in the blurred surroundings of a small one.
     """
-    share = frame.smooth(core.astype(np.float32), sigma_nm)
-    smoothed = frame.smooth(counts * core, sigma_nm)
-    return np.divide(smoothed, share, out=counts.copy(), where=core & (share > 0))
+    best = np.full(len(near), -np.inf, np.float32)
+    nature, strength = np.zeros(len(near), np.int16), np.zeros(len(near), np.float32)
+    pairs = [(compositional[:, i], compositional[:, n_channels + i]) for i in range(n_channels)]
+    for i, (sharp, wide) in enumerate((*pairs, (-near, -far), (near, far))):
+        evidence = np.maximum(sharp, wide)
+        better = evidence > best
+        nature[better], best[better] = i, evidence[better]
+        strength[better] = np.maximum(sharp[better], wide[better] / np.float32(np.sqrt(8)))
+    return nature, strength
 
 
 def _density_evidence(
@@ -250,10 +255,10 @@ class _Composition:
         scales: tuple[float, float],
         background: float,
     ) -> None:
-        self.xyz, self.species, self.frame, self.scales, self.background = xyz, species, frame, scales, background
+        self.xyz, self.species, self.frame, self.scales = xyz, species, frame, scales
         ranged = species >= 0
         counts = frame.count(xyz[ranged])
-        self.far = frame.smooth(counts, background)
+        self.background = BackgroundShare(frame, counts, scales[0], background)
         self.own = [np.where(ranged, frame.self_weight(xyz, s), 0).astype(np.float32) for s in scales]
         own_squared = [np.where(ranged, frame.self_weight(xyz, s, squared=True), 0) for s in scales]
         self.weight = [frame.sample(frame.smooth(counts, s), xyz) - w for s, w in zip(scales, self.own, strict=True)]
@@ -269,9 +274,7 @@ class _Composition:
         mine = self.species == channel
         if self._counted != channel:
             self.counts, self._counted = self.frame.count(self.xyz[mine]), channel
-            far = self.frame.smooth(self.counts, self.background)
-            share = np.divide(far, self.far, out=np.zeros_like(far), where=self.far > 0)
-            self.share = self.frame.sample(share, self.xyz)
+            self.share = self.frame.sample(self.background.of(self.counts), self.xyz)
         near = self.frame.sample(self.frame.smooth(self.counts, self.scales[scale]), self.xyz)
         hits = near - np.where(mine, self.own[scale], 0)
         return binomial_evidence(self.weight[scale], self.variance[scale], hits.astype(np.float32), self.share)

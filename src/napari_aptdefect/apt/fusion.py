@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from napari_aptdefect.errors import ParameterError, ShapeError
 from napari_aptdefect.stage import Params, Progress, Stage, param
 
-_CLIP = 30.0  # a single wild value must not decide alone
+_COMPOSITIONAL = 1  # position of that set among the three
+_CLIP = 100.0  # a single wild value must not decide alone
 
 
 class FusionParams(Params):
@@ -114,11 +115,13 @@ def fuse(
 
     Notes
     -----
-    A feature is centered on its median and divided by its spread in the reference or in the measured specimen,
-    whichever is larger: what fluctuates more than chance everywhere (poles, zone lines) then loses weight instead of
-    flagging every ion. The projection is on the leading principal components. The anomaly is
-    (sum_i w_i mean_j z_ij^4)^(1/4), in units of its value in the reference: the weights enter it as they enter F, and
-    the fourth power lets one strong feature among many weak ones speak.
+    Compositional features are centered on their median in the reference and divided by their spread there: where
+    species mix at random, their counts fluctuate as the reference's do, and any more is a finding. Structural and
+    spatial features are centered on their own median and divided by the larger of the spreads in the reference and in
+    the measured specimen: the density fluctuates more than chance for reasons of the instrument (poles, zone lines),
+    which must lose weight instead of flagging every ion. The projection is on the leading principal components. The
+    anomaly is (sum_i w_i mean_j z_ij^4)^(1/4), in units of its value in the reference: the weights enter it as they
+    enter F, and the fourth power lets one strong feature among many weak ones speak.
     """
     params = params or FusionParams()
     weights = params.weights
@@ -132,7 +135,7 @@ def fuse(
             raise ShapeError(f"feature set {step} has {mine.shape[1]} features, its reference {theirs.shape[1]}")
         if weight == 0 or mine.shape[1] == 0 or n == 0:
             continue
-        z, z_reference = _standardize(mine, theirs, judged, reference_judged)
+        z, z_reference = _standardize(mine, theirs, judged, reference_judged, by_chance=step == _COMPOSITIONAL)
         axes = _principal_axes(z, params.width)
         vectors[:, : axes.shape[1]] += np.float32(weight / used) * (z @ axes)
         reference_vectors[:, : axes.shape[1]] += np.float32(weight / used) * (z_reference @ axes)
@@ -154,11 +157,15 @@ def _standardize(
     theirs: NDArray[np.float32],
     judged: NDArray[np.bool_],
     theirs_judged: NDArray[np.bool_],
+    *,
+    by_chance: bool,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     out, out_theirs = np.zeros_like(mine), np.zeros_like(theirs)
     for column in range(mine.shape[1]):
         center, spread = _middle(mine[judged, column])
         center_theirs, spread_theirs = _middle(theirs[theirs_judged, column])
+        if by_chance:
+            center, spread = center_theirs, spread_theirs
         scale = max(spread, spread_theirs)
         if scale <= 0:  # a constant feature says nothing
             continue

@@ -220,6 +220,7 @@ def _find(job: _Job, input_path: Path, ranges: Path | None) -> Stage[_Found]:
         xyz,
         fused.anomaly,
         np.where(clusters.label >= 0, near.nature, np.int16(-1)),
+        near.strength,
         near.judged,
         near.enrichment,
         near.background_share,

@@ -12,10 +12,10 @@ class GanNanowireParams(Params):
     """A GaN nanowire along c with m-plane facets, its defects, and the measurement."""
 
     radius_nm: float = param(
-        6.0, title="Radius", description="Distance from the axis to a side facet.", unit="nm", ge=1.0, le=150.0
+        9.0, title="Radius", description="Distance from the axis to a side facet.", unit="nm", ge=1.0, le=150.0
     )
     length_nm: float = param(
-        20.0, title="Length", description="Length of the wire along c.", unit="nm", ge=3.0, le=2000.0
+        30.0, title="Length", description="Length of the wire along c.", unit="nm", ge=3.0, le=2000.0
     )
     solute: Literal["Mg", "In"] = param("Mg", title="Solute", description="Element that replaces Ga.")
     solute_percent: float = param(
@@ -23,7 +23,7 @@ class GanNanowireParams(Params):
     )
     n_clusters: int = param(3, title="Solute clusters", description="Number of solute-rich spheres.", ge=0, le=10000)
     cluster_radius_nm: float = param(
-        1.5, title="Cluster radius", description="Radius of the solute-rich spheres.", unit="nm", ge=0.3, le=50.0
+        1.8, title="Cluster radius", description="Radius of the solute-rich spheres.", unit="nm", ge=0.3, le=50.0
     )
     cluster_percent: float = param(
         10.0, title="Cluster solute", description="Solute in a cluster, share of Ga sites.", unit="%", ge=0.0, le=100.0
@@ -42,14 +42,14 @@ class GanNanowireParams(Params):
     stacking_fault_excess_per_nm2: float = param(
         2.8, title="Stacking fault excess", description="Excess solute at a fault.", unit="1/nm2", ge=0.0, le=22.0
     )
-    n_voids: int = param(1, title="Voids", description="Number of empty spheres.", ge=0, le=10000)
+    n_voids: int = param(2, title="Voids", description="Number of empty spheres.", ge=0, le=10000)
     void_radius_nm: float = param(
-        1.2, title="Void radius", description="Radius of the empty spheres.", unit="nm", ge=0.2, le=50.0
+        1.4, title="Void radius", description="Radius of the empty spheres.", unit="nm", ge=0.2, le=50.0
     )
     n_vacancies: int = param(20, title="Ga vacancies", description="Number of single Ga vacancies.", ge=0, le=100000)
     n_interstitials: int = param(20, title="N interstitials", description="Number of extra N atoms.", ge=0, le=100000)
     level: Literal[0, 1, 2, 3] = param(
-        1,
+        2,
         title="Instrument",
         description="0 nearly perfect, 1 best case, 2 typical laser-pulsed GaN, 3 older reflectron.",
     )
