@@ -18,8 +18,8 @@ from napari_aptdefect.errors import EmptySelectionError, ParameterError
 
 _TRUNCATE = 4.0  # kernels end at 4 sigma
 _CHUNK = 1 << 20
-_TRIM = 3.0  # standard deviations from which a place no longer counts for the background
-_LEAST_SHARE = 0.05  # of the background's kernel that must be left for a background to be taken from it
+_LEAST_SHARE = 1e-3  # of the largest smoothed weight, below which there is nothing to fit
+_RIDGE = 1e-3
 _MAX_VOXELS = 400_000_000  # 1.6 GB of float32
 
 
@@ -214,63 +214,98 @@ def poisson_evidence(
     return np.asarray(np.where(e > 0, out, 0.0), np.float32)
 
 
-def background_density(
-    frame: Frame, counts: NDArray[np.float32], core: NDArray[np.bool_], near_nm: float, far_nm: float
-) -> NDArray[np.float32]:
-    """Expected ions per voxel: a smooth background in the core, in the shell around it what was counted there.
-
-    Taking the shell as it is keeps the shape and the roughness of the surface out of the judgment of the core. Places
-    that deviate from the background are left out of it, and it is taken again, so that a defect does not hide itself.
+@dataclass(frozen=True, eq=False)
+class Background:
+    """The slowly varying background on a grid; all of the shape of its frame, float32 unless said otherwise.
 
     Parameters
     ----------
-    frame, counts
-        Grid and ions per voxel, shape `frame.shape`.
+    depth_nm
+        Distance to the surface of the specimen, nm; 0 outside.
     core
-        Voxels that the background describes, shape `frame.shape`.
-    near_nm, far_nm
-        Widths of the Gaussians of the comparison and of the background, nm.
+        Voxels deep enough to be judged, bool.
+    density
+        Expected ions per voxel in the core; counted ions per voxel in the shell around it.
+    ranged
+        Share of ranged ions among all.
+    shares
+        Share of each channel's species among the ranged ions.
     """
-    near = frame.smooth(counts, near_nm)
-    kept = core.astype(np.float32)
-    density = counts
-    for last in (False, False, True):
-        share = frame.smooth(kept, far_nm)
-        usable = core & (share > _LEAST_SHARE)
-        density = np.divide(frame.smooth(counts * kept, far_nm), share, out=counts.copy(), where=usable)
-        if not last:
-            expected, variance = frame.smooth(density, near_nm), frame.smooth(density, near_nm, squared=True)
-            kept = (core & (np.abs(poisson_evidence(near, expected, variance)) < _TRIM)).astype(np.float32)
-    return density
+
+    depth_nm: NDArray[np.float32]
+    core: NDArray[np.bool_]
+    density: NDArray[np.float32]
+    ranged: NDArray[np.float32]
+    shares: tuple[NDArray[np.float32], ...]
 
 
-class BackgroundShare:
-    """Share of each species in the slowly varying background, places that deviate from it left out.
+class LinearFit:
+    """Slowly varying ratio of two counts: a plane fitted around each voxel, with Gaussian weights.
+
+    A plane, not a mean: the mean of a gradient is wrong wherever the surface cuts off one side of the surroundings.
 
     Parameters
     ----------
-    frame, counts
-        Grid and ranged ions per voxel, shape `frame.shape`.
-    near_nm, far_nm
-        Widths of the Gaussians of the comparison and of the background, nm.
+    frame
+        Grid.
+    weight
+        What the ratio is taken of, per voxel, shape `frame.shape`; places with 0 do not count.
+    sigma_nm
+        Width of the Gaussian, nm.
+
+    Notes
+    -----
+    Normalized convolution of first order (Knutsson & Westin 1993, doi 10.1109/CVPR.1993.341081, Eq. 9): minimizes
+    sum g (h - w (a + b x))^2 / w over a and b, with g the Gaussian, w the weights and h the hits. A ridge on b makes
+    the fit a mean where too little is left to tell a slope.
     """
 
-    def __init__(self, frame: Frame, counts: NDArray[np.float32], near_nm: float, far_nm: float) -> None:
-        self.frame, self.counts, self.near_nm, self.far_nm = frame, counts, near_nm, far_nm
-        self.near, self.far = frame.smooth(counts, near_nm), frame.smooth(counts, far_nm)
-        self.variance = frame.smooth(counts, near_nm, squared=True)
+    def __init__(self, frame: Frame, weight: NDArray[np.float32], sigma_nm: float) -> None:
+        self.frame, self.sigma_nm = frame, sigma_nm
+        self._axes = [(np.arange(n) - (n - 1) / 2) / (sigma_nm / frame.voxel_nm) for n in frame.shape]
+        zeroth = self._smooth(weight)
+        self.usable = zeroth > _LEAST_SHARE * float(zeroth.max(initial=0.0))
+        first = self._first(weight)
+        n = int(self.usable.sum())
+        matrix = np.empty((n, 4, 4))
+        place = self._place()
+        m0 = zeroth[self.usable]
+        m1 = [moment[self.usable] - m0 * x for moment, x in zip(first, place, strict=True)]
+        matrix[:, 0, 0] = m0
+        for i in range(3):
+            matrix[:, 0, 1 + i] = matrix[:, 1 + i, 0] = m1[i]
+            for j in range(i, 3):
+                moment = self._smooth(weight * self._along(i) * self._along(j))[self.usable]
+                second = moment - first[i][self.usable] * place[j] - first[j][self.usable] * place[i]
+                matrix[:, 1 + i, 1 + j] = matrix[:, 1 + j, 1 + i] = second + m0 * place[i] * place[j]
+            matrix[:, 1 + i, 1 + i] += _RIDGE * m0
+        self._row = np.linalg.inv(matrix)[:, 0, :]  # only the value at the voxel itself is wanted
 
     def of(self, hits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Background share of a species with `hits` ions per voxel, shape `frame.shape`, 0 to 1."""
-        near = self.frame.smooth(hits, self.near_nm)
-        far, far_hits = self.far, self.frame.smooth(hits, self.far_nm)
-        share = np.divide(far_hits, far, out=np.zeros_like(far), where=far > 0)
-        for _ in range(2):
-            kept = np.abs(binomial_evidence(self.near, self.variance, near, share)) < _TRIM
-            far = self.frame.smooth(self.counts * kept, self.far_nm)
-            far_hits = self.frame.smooth(hits * kept, self.far_nm)
-            share = np.divide(far_hits, far, out=share, where=far > _LEAST_SHARE * self.far)
-        return share
+        """Ratio of hits to weight, shape `frame.shape`, never negative; 0 where there is no weight around."""
+        s0 = self._smooth(hits)[self.usable]
+        value = self._row[:, 0] * s0
+        for i, (moment, x) in enumerate(zip(self._first(hits), self._place(), strict=True)):
+            value += self._row[:, 1 + i] * (moment[self.usable] - s0 * x)
+        out = np.zeros(self.frame.shape, np.float32)
+        out[self.usable] = np.maximum(value, 0)
+        return out
+
+    def _smooth(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        width = self.sigma_nm / self.frame.voxel_nm
+        out: NDArray[np.float64] = ndimage.gaussian_filter(
+            values, width, mode="constant", truncate=_TRUNCATE, output=np.float64
+        )
+        return out
+
+    def _first(self, values: NDArray[np.float32]) -> list[NDArray[np.float64]]:
+        return [self._smooth(values * self._along(axis)) for axis in range(3)]
+
+    def _along(self, axis: int) -> NDArray[np.float64]:
+        return np.asarray(self._axes[axis].reshape([-1 if i == axis else 1 for i in range(3)]), np.float64)
+
+    def _place(self) -> list[NDArray[np.float64]]:
+        return [np.broadcast_to(self._along(axis), self.frame.shape)[self.usable] for axis in range(3)]
 
 
 def _xlogy_ratio(k: NDArray[np.floating], e: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_aptdefect.apt.features import Features, FeaturesParams, choose_channels, describe
+from napari_aptdefect.apt.background import estimate_background
+from napari_aptdefect.apt.features import Features, describe
 from napari_aptdefect.apt.graph import GraphParams, build_graph
 from napari_aptdefect.apt.normalize import normalize
 from napari_aptdefect.errors import ShapeError
@@ -14,14 +15,13 @@ from napari_aptdefect.stage import drain
 _CENTER = np.array([7.0, 7.0, 7.0])
 
 
-def _features(xyz: np.ndarray, species: np.ndarray, **params: float) -> Features:
-    chosen = FeaturesParams(**params)
+def _features(xyz: np.ndarray, species: np.ndarray) -> Features:
     found = drain(normalize(xyz))
     assert found.used.all()
     graph = drain(build_graph(xyz, GraphParams()))
     nothing = np.full(len(xyz), np.nan, np.float32)
-    channels = choose_channels(species, chosen)
-    return drain(describe(xyz, species, channels, found.frame, found.inside, graph, nothing, nothing, chosen))
+    estimate = drain(estimate_background(xyz, species, found.frame, found.inside))
+    return drain(describe(xyz, species, estimate.channels, found.frame, estimate.background, graph, nothing, nothing))
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +97,6 @@ def test_neighbor_density_is_unbiased_in_a_random_box(random_box: tuple[np.ndarr
     assert ratio.mean() == pytest.approx(1, abs=0.05)
 
 
-def test_rare_species_get_no_channel_and_frequent_ones_come_first() -> None:
-    species = np.repeat([3, 0, 1, -1], [500, 2000, 10, 9999]).astype(np.int16)
-    assert choose_channels(species) == (0, 3)
-    assert choose_channels(species, FeaturesParams(max_species=1)) == (0,)
-    assert choose_channels(np.full(5, -1, np.int16)) == ()
-
-
 def test_unranged_ions_count_for_density_only(random_box: tuple[np.ndarray, np.ndarray]) -> None:
     xyz, species = random_box
     unranged = species.copy()
@@ -117,6 +110,7 @@ def test_lengths_that_disagree_are_refused(random_box: tuple[np.ndarray, np.ndar
     xyz, species = random_box[0][:5000], random_box[1][:5000]
     found = drain(normalize(xyz))
     graph = drain(build_graph(xyz, GraphParams()))
+    estimate = drain(estimate_background(xyz, species, found.frame, found.inside))
     nan = np.full(10, np.nan, np.float32)
     with pytest.raises(ShapeError, match="5000"):
-        drain(describe(xyz, species, (0,), found.frame, found.inside, graph, nan, nan))
+        drain(describe(xyz, species, estimate.channels, found.frame, estimate.background, graph, nan, nan))

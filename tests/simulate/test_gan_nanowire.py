@@ -89,7 +89,7 @@ def test_slabs_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_default_is_a_quick_sample_with_every_kind_of_defect(default: SimulatedCloud) -> None:
-    assert 100_000 < len(default.cloud) < 200_000
+    assert 400_000 < len(default.cloud) < 700_000
     assert {d.defect_class for d in default.defects} == {
         "solute_cluster", "dislocation", "stacking_fault", "void", "vacancy", "interstitial",
     }  # fmt: skip

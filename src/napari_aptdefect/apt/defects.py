@@ -14,6 +14,7 @@ from napari_aptdefect.stage import Params, Progress, Stage, param
 
 _SOLUTE_SHARE = 0.25  # a species with more than this share of the background is no solute
 _RIM = 0.5  # a group with less than this share of the anomaly of a group beside it is the rim of that one
+_STEPS = 3
 _RAG = 0.01  # a part with less than this share of the ions of the largest part of its group is a torn-off edge
 _COMPACT = 2.0  # a void is no longer than this many times its width
 _INTERFACE_CHANGE = 0.15  # a group within which the background share of a species changes by more is an interface
@@ -38,11 +39,10 @@ class DefectsParams(Params):
         le=1_000_000,
     )
     core_level: float = param(
-        0.7,
+        0.5,
         title="Core",
         description="A defect consists of the ions with at least this share of the strongest evidence of their group; "
-        "evidence grows like the root of the excess, so 0.7 is half the excess. Neighbors that touch only by their "
-        "blurred rims become separate defects.",
+        "neighbors that touch only by their blurred rims become separate defects.",
         ge=0.0,
         le=0.95,
     )
@@ -252,6 +252,7 @@ def find_defects(
     defects: list[Defect] = []
     yield Progress(2, 3, "classes")
     height = np.zeros(len(evidence.anomaly), np.float32)  # of the accepted group an ion belongs to
+    links = graph.matrix()
     n_accepted = 0
     for group in np.argsort(-mass, kind="stable"):
         probability[groups[group]] *= np.float32(1 - q[group])
@@ -259,10 +260,9 @@ def find_defects(
             continue
         n_accepted += 1
         peak = np.percentile(evidence.anomaly[groups[group]], 95)
-        beside = graph.matrix()[groups[group]].indices
-        rim = peak < _RIM * height[beside].max(initial=0)
+        rim = peak < _RIM * height[_around(links, groups[group])].max(initial=0)
         height[groups[group]] = peak
-        if rim:  # of a stronger defect that it touches, not a defect of its own
+        if rim:  # of a stronger defect beside it, not a defect of its own
             continue
         for rows in _cores(graph, groups[group], evidence.strength, params):
             defect = _describe(evidence, rows, float(q[group]), params)
@@ -272,6 +272,14 @@ def find_defects(
     return Defects(tuple(defects), instance, class_idx, probability, len(groups) - n_accepted)
 
 
+def _around(links: sparse.csr_array, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Ions within a few steps along the graph, about as far as the kernels of the features reach."""
+    reached = rows
+    for _ in range(_STEPS):
+        reached = np.union1d(reached, links[reached].indices)
+    return reached
+
+
 def _cores(
     graph: NeighborGraph, rows: NDArray[np.int64], strength: NDArray[np.float32], params: DefectsParams
 ) -> list[NDArray[np.int64]]:
@@ -279,20 +287,28 @@ def _cores(
 
     Each part is measured by its own height again, until it stays as it is.
     """
+    links = graph.matrix()
     waiting, done = [rows], []
     while waiting:
         part = waiting.pop()
         if len(part) < params.min_ions:
             continue
         core = part[strength[part] >= params.core_level * np.percentile(strength[part], 95)]
-        n, label = csgraph.connected_components(graph.matrix()[core][:, core], directed=False)
-        if len(core) == len(part) and n == 1:
+        pieces = _connected(links, core)
+        if len(core) == len(part) and len(pieces) == 1:
             done.append(part)
-            continue
-        ends = np.cumsum(np.bincount(label, minlength=n))[:-1]
-        waiting += np.split(core[np.argsort(label, kind="stable")], ends)
+        else:
+            waiting += pieces
     done.sort(key=lambda part: (-len(part), int(part[0])))
     return [part for part in done if len(part) >= _RAG * len(done[0])]
+
+
+def _connected(links: sparse.csr_array, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Connected parts of some ions."""
+    if len(rows) == 0:
+        return []
+    n, label = csgraph.connected_components(links[rows][:, rows], directed=False)
+    return np.split(rows[np.argsort(label, kind="stable")], np.cumsum(np.bincount(label, minlength=n))[:-1])
 
 
 def _groups(

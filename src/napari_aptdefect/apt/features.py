@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_aptdefect.data import NeighborGraph
 from napari_aptdefect.errors import ShapeError
-from napari_aptdefect.fields import (
-    BackgroundShare,
-    Frame,
-    background_density,
-    binomial_evidence,
-    poisson_evidence,
-)
+from napari_aptdefect.fields import Background, Frame, binomial_evidence, poisson_evidence
 from napari_aptdefect.stage import Params, Progress, Stage, param
 
 _CHUNK = 200_000
+_LEAST_EVIDENCE = 3.0  # in standard deviations
 
 
 class FeaturesParams(Params):
@@ -33,38 +28,6 @@ class FeaturesParams(Params):
         unit="nm",
         ge=0.2,
         le=20.0,
-    )
-    background_sigma_nm: float = param(
-        5.0,
-        title="Background width",
-        description="Width of the Gaussian that gives the background each count is compared with.",
-        unit="nm",
-        ge=0.5,
-        le=100.0,
-    )
-    surface_zone_nm: float = param(
-        2.0,
-        title="Surface zone",
-        description="Ions closer to the surface of the specimen than this are not judged: half of their surroundings "
-        "is outside, and a rough surface looks like a defect.",
-        unit="nm",
-        ge=0.0,
-        le=50.0,
-    )
-    max_species: int = param(
-        12,
-        title="Species",
-        description="Largest number of species, the most frequent first, that get compositional features of their own.",
-        ge=1,
-        le=60,
-    )
-    min_ions: int = param(
-        50,
-        title="Rarest species",
-        description="A species with fewer ions gets no compositional features.",
-        unit="ions",
-        ge=1,
-        le=1_000_000,
     )
 
 
@@ -94,7 +57,8 @@ class Features:
         Shape (N,), bool: the ion lies deep enough to be judged.
     nature
         Shape (N,), int16: the strongest evidence at either scale: i for an excess of the i-th channel, then one for a
-        deficit of ions and one for an excess of ions.
+        deficit of ions and one for an excess of ions; -1 where none of them reaches 3. A mere deficit of a species is
+        no nature: beside a strong excess the background is too high, and everything looks depleted.
     strength
         Shape (N,), float32: that evidence, with the local sharpness of the smaller scale.
     """
@@ -121,20 +85,12 @@ class Features:
         return self.structural, self.compositional, self.spatial
 
 
-def choose_channels(species_idx: NDArray[np.int16], params: FeaturesParams | None = None) -> tuple[int, ...]:
-    """Species that get compositional features: frequent enough, most frequent first, at most `max_species`."""
-    params = params or FeaturesParams()
-    counts = np.bincount(species_idx[species_idx >= 0].astype(np.int64))
-    order = np.argsort(-counts, kind="stable")
-    return tuple(int(s) for s in order[: params.max_species] if counts[s] >= params.min_ions)
-
-
 def describe(
     xyz_nm: NDArray[np.float32],
     species_idx: NDArray[np.int16],
     channels: tuple[int, ...],
     frame: Frame,
-    inside: NDArray[np.bool_],
+    background: Background,
     graph: NeighborGraph,
     cell_volume_nm3: NDArray[np.float32],
     cell_offset_nm: NDArray[np.float32],
@@ -149,9 +105,9 @@ def describe(
     species_idx
         Species, shape (N,); -1 is unranged: such ions count for the density, not for the composition.
     channels
-        Species with compositional features, see `choose_channels`.
-    frame, inside
-        Grid of the fields and its voxels inside the specimen.
+        Species with compositional features.
+    frame, background
+        Grid of the fields and the background that everything is compared with; its shares are of the channels.
     graph
         Neighbors of each ion.
     cell_volume_nm3, cell_offset_nm
@@ -168,14 +124,12 @@ def describe(
     n = len(xyz_nm)
     if not (len(species_idx) == graph.n_nodes == len(cell_volume_nm3) == len(cell_offset_nm) == n):
         raise ShapeError(f"features of {n} ions asked for, with {graph.n_nodes} nodes and {len(species_idx)} species")
-    n_steps = 4 + 2 * len(channels)
+    n_steps = 4 + len(channels)
     yield Progress(0, n_steps, "density")
     counts = frame.count(xyz_nm)
-    depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1, 1:-1].astype(np.float32) * frame.voxel_nm
     scales = (params.scale_nm, 2 * params.scale_nm)
-    core = depth > params.surface_zone_nm
-    density = background_density(frame, counts, core, params.scale_nm, params.background_sigma_nm)
-    background = np.maximum(frame.sample(density, xyz_nm), 1e-9, dtype=np.float32)
+    density = background.density
+    expected = np.maximum(frame.sample(density, xyz_nm), 1e-9, dtype=np.float32)
     spatial: list[NDArray[np.float32]] = []
     ratio = np.empty(0, np.float32)
     for scale in reversed(scales):
@@ -183,18 +137,19 @@ def describe(
         spatial.insert(0, evidence)
     yield Progress(1, n_steps, "neighborhood shape")
     structural, names = _structure(
-        xyz_nm, graph, background / np.float32(frame.voxel_nm**3), cell_volume_nm3, cell_offset_nm
+        xyz_nm, graph, expected / np.float32(frame.voxel_nm**3), cell_volume_nm3, cell_offset_nm
     )
     yield Progress(2, n_steps, "distance to the surface")
-    surface = frame.sample(depth, xyz_nm)
-    composition = _Composition(xyz_nm, species_idx, frame, scales, params.background_sigma_nm)
+    surface = frame.sample(background.depth_nm, xyz_nm)
+    judged = frame.sample(background.core.astype(np.float32), xyz_nm) > 0.5
+    composition = _Composition(xyz_nm, species_idx, frame, scales)
     compositional = np.empty((n, 2 * len(channels)), np.float32)
     share = np.empty((n, len(channels)), np.float32)
     for i, channel in enumerate(channels):
-        for j in range(2):
-            yield Progress(3 + 2 * i + j, n_steps, "local composition")
-            compositional[:, j * len(channels) + i] = composition.evidence(channel, j)
-        share[:, i] = composition.share
+        yield Progress(3 + i, n_steps, "local composition")
+        share[:, i] = frame.sample(background.shares[i], xyz_nm)
+        for j, evidence in enumerate(composition.evidence(channel, share[:, i])):
+            compositional[:, j * len(channels) + i] = evidence
     spatial.append(_gradient(xyz_nm, frame, counts, density, params.scale_nm))
     return Features(
         structural,
@@ -209,7 +164,7 @@ def describe(
         spatial[0],
         ratio,
         surface,
-        surface > params.surface_zone_nm,
+        judged,
         *_nature(compositional, len(channels), spatial[0], spatial[1]),
     )
 
@@ -230,6 +185,7 @@ def _nature(
         better = evidence > best
         nature[better], best[better] = i, evidence[better]
         strength[better] = np.maximum(sharp[better], wide[better] / np.float32(np.sqrt(8)))
+    nature[best < _LEAST_EVIDENCE] = -1
     return nature, strength
 
 
@@ -248,17 +204,11 @@ class _Composition:
     """Counts of all ranged ions, shared by the evidence of every species."""
 
     def __init__(
-        self,
-        xyz: NDArray[np.float32],
-        species: NDArray[np.int16],
-        frame: Frame,
-        scales: tuple[float, float],
-        background: float,
+        self, xyz: NDArray[np.float32], species: NDArray[np.int16], frame: Frame, scales: tuple[float, float]
     ) -> None:
         self.xyz, self.species, self.frame, self.scales = xyz, species, frame, scales
         ranged = species >= 0
         counts = frame.count(xyz[ranged])
-        self.background = BackgroundShare(frame, counts, scales[0], background)
         self.own = [np.where(ranged, frame.self_weight(xyz, s), 0).astype(np.float32) for s in scales]
         own_squared = [np.where(ranged, frame.self_weight(xyz, s, squared=True), 0) for s in scales]
         self.weight = [frame.sample(frame.smooth(counts, s), xyz) - w for s, w in zip(scales, self.own, strict=True)]
@@ -266,18 +216,15 @@ class _Composition:
             (frame.sample(frame.smooth(counts, s, squared=True), xyz) - w).astype(np.float32)
             for s, w in zip(scales, own_squared, strict=True)
         ]
-        self.share = np.zeros(len(xyz), np.float32)
-        self._counted = -1
 
-    def evidence(self, channel: int, scale: int) -> NDArray[np.float32]:
-        """Evidence for an excess of one species at one scale, shape (N,), float32."""
+    def evidence(self, channel: int, share: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """Evidence for an excess of one species over its background share, shape (N,), float32, at each scale."""
         mine = self.species == channel
-        if self._counted != channel:
-            self.counts, self._counted = self.frame.count(self.xyz[mine]), channel
-            self.share = self.frame.sample(self.background.of(self.counts), self.xyz)
-        near = self.frame.sample(self.frame.smooth(self.counts, self.scales[scale]), self.xyz)
-        hits = near - np.where(mine, self.own[scale], 0)
-        return binomial_evidence(self.weight[scale], self.variance[scale], hits.astype(np.float32), self.share)
+        counts = self.frame.count(self.xyz[mine])
+        for scale, own, weight, variance in zip(self.scales, self.own, self.weight, self.variance, strict=True):
+            near = self.frame.sample(self.frame.smooth(counts, scale), self.xyz)
+            hits = (near - np.where(mine, own, 0)).astype(np.float32)
+            yield binomial_evidence(weight, variance, hits, share)
 
 
 def _gradient(

@@ -6,13 +6,16 @@ the analysis its meaning, without any assumption about the distribution of the f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_aptdefect.fields import Frame
+from napari_aptdefect.fields import Background, Frame
 from napari_aptdefect.stage import Params, Progress, Stage, param
+
+
+_MARGIN_NM = 2.0  # neighbors are missing beyond a cut, so ions this close to it are not judged
 
 
 class ReferenceParams(Params):
@@ -37,68 +40,58 @@ class Reference:
     xyz_nm
         Positions, shape (M, 3), float32, nm, in the frame of the measured specimen.
     species_idx
-        Species of each ion, shape (M,), int16; -1 is unranged.
-    inside
-        Voxels inside the reference specimen, shape of the frame.
+        Species of each ion, shape (M,), int16: one of the channels, or -1 for everything else.
+    background
+        The background it was drawn from, cut to the part it covers.
     share
-        Part of the measured specimen's expected ions that lies in the region the reference covers, 0 to 1.
+        Part of the judged region of the measured specimen that the reference covers, 0 to 1.
     """
 
     xyz_nm: NDArray[np.float32]
     species_idx: NDArray[np.int16]
-    inside: NDArray[np.bool_]
+    background: Background
     share: float
 
 
 def matched_reference(
-    xyz_nm: NDArray[np.float32],
-    species_idx: NDArray[np.int16],
     frame: Frame,
-    inside: NDArray[np.bool_],
+    background: Background,
+    channels: tuple[int, ...],
     params: ReferenceParams | None = None,
     *,
-    background_sigma_nm: float = 5.0,
     seed: int = 0,
 ) -> Stage[Reference]:
-    """Draw a specimen without defects that matches the measured one on the scale of the background.
+    """Draw a specimen without defects from the background of the measured one.
 
     Parameters
     ----------
-    xyz_nm
-        Used positions, shape (N, 3), nm.
-    species_idx
-        Species of each of them, shape (N,); -1 is unranged.
-    frame
-        Grid of the fields.
-    inside
-        Voxels inside the specimen, shape `frame.shape`.
+    frame, background
+        Grid of the fields and the background of the measured specimen.
+    channels
+        Species of each share of the background.
     params
         Parameters; the defaults when None.
-    background_sigma_nm
-        Width of the Gaussian that gives the background of density and composition, nm: the one of the features.
     seed
         Seed of the random numbers.
 
     Notes
     -----
-    An inhomogeneous Poisson process: per species and voxel, a Poisson number with the edge-corrected smoothed count as
-    mean, placed uniformly in the voxel (a parametric bootstrap; Davison & Hinkley 1997, doi 10.1017/CBO9780511802843).
-    Real ions keep some order along the depth, so their counts fluctuate no more than Poisson's: the reference errs to
-    the safe side.
+    An inhomogeneous Poisson process: per species and voxel, a Poisson number with the background as mean, placed
+    uniformly in the voxel (a parametric bootstrap; Davison & Hinkley 1997, doi 10.1017/CBO9780511802843). Real ions
+    keep some order along the depth, so their counts fluctuate no more than Poisson's: the reference errs to the safe
+    side.
     """
     params = params or ReferenceParams()
     rng = np.random.default_rng([seed, 0x5EF])
-    part, share = _part(frame.count(xyz_nm), inside, params.max_ions)
-    mask = frame.smooth(inside.astype(np.float32), background_sigma_nm)
-    species = np.unique(species_idx)
+    part, share = _part(background, params.max_ions, int(np.ceil(_MARGIN_NM / frame.voxel_nm)))
+    ranged = part.density * part.ranged
+    parts = [(channel, ranged * mine) for channel, mine in zip(channels, part.shares, strict=True)]
+    rest = part.density - sum((mean for _, mean in parts), np.zeros_like(ranged))
     places: list[NDArray[np.float32]] = []
     labels: list[NDArray[np.int16]] = []
-    for n_done, label in enumerate(species):
-        yield Progress(n_done, len(species), "matched reference")
-        background = frame.smooth(frame.count(xyz_nm[species_idx == label]), background_sigma_nm)
-        mean = np.divide(background, mask, out=np.zeros_like(background), where=part & (mask > 0))
-        numbers = rng.poisson(mean.ravel())
-        voxel = np.repeat(np.arange(frame.n_voxels), numbers)
+    for n_done, (label, mean) in enumerate([*parts, (-1, np.maximum(rest, 0))]):
+        yield Progress(n_done, len(parts) + 1, "matched reference")
+        voxel = np.repeat(np.arange(frame.n_voxels), rng.poisson(mean.ravel()))
         corner = np.stack(np.unravel_index(voxel, frame.shape), axis=1)
         place = frame.origin_nm + frame.voxel_nm * (corner + rng.random(corner.shape))
         places.append(place.astype(np.float32))
@@ -106,16 +99,17 @@ def matched_reference(
     return Reference(np.concatenate(places), np.concatenate(labels), part, share)
 
 
-def _part(counts: NDArray[np.float32], inside: NDArray[np.bool_], max_ions: int) -> tuple[NDArray[np.bool_], float]:
-    """Voxels of a central stretch along z with about `max_ions` ions, and its share of all ions."""
-    total = float(counts.sum())
+def _part(background: Background, max_ions: int, margin: int) -> tuple[Background, float]:
+    """Background of a central stretch along z with about `max_ions` ions, and its share of what can be judged."""
+    per_slice = background.density.sum(axis=(0, 1), dtype=np.float64)
+    total = float(per_slice.sum())
     if total <= max_ions:
-        return inside, 1.0
-    along = np.cumsum(counts.sum(axis=(0, 1), dtype=np.float64)) / total
+        return background, 1.0
+    along = np.cumsum(per_slice) / total
     width = max_ions / total
     first, last = np.searchsorted(along, [0.5 - width / 2, 0.5 + width / 2])
-    part = inside.copy()
-    part[:, :, :first] = False
-    part[:, :, last + 1 :] = False
-    share = float(counts[:, :, first : last + 1].sum() / total)
-    return part, share
+    density = np.zeros_like(background.density)
+    density[:, :, first : last + 1] = background.density[:, :, first : last + 1]
+    core = np.zeros_like(background.core)
+    core[:, :, first + margin : last + 1 - margin] = background.core[:, :, first + margin : last + 1 - margin]
+    return replace(background, density=density, core=core), float(core.sum() / max(background.core.sum(), 1))

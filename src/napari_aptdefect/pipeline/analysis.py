@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from napari_aptdefect.apt.background import BackgroundStage, estimate_background
 from napari_aptdefect.apt.clustering import Candidates, Clusters, cluster
 from napari_aptdefect.apt.defects import Chance, Defects, Evidence, find_defects
-from napari_aptdefect.apt.features import choose_channels
 from napari_aptdefect.apt.fusion import Fused, fuse
 from napari_aptdefect.apt.normalize import Normalized, normalize
 from napari_aptdefect.apt.ranging import Ranging, check_ranges, composition, identify, lint_ranges, suggest
@@ -22,6 +22,7 @@ from napari_aptdefect.apt.reference import Reference, matched_reference
 from napari_aptdefect.apt.voronoi import consistency
 from napari_aptdefect.data import DEFECT_CLASSES, DefectTable, IonCloud, RangeTable, VoxelGrid
 from napari_aptdefect.errors import EmptySelectionError, Issue, RunFolderError
+from napari_aptdefect.fields import Frame
 from napari_aptdefect.io import read_cloud, read_ranges, write
 from napari_aptdefect.pipeline.defect_rows import defect_table
 from napari_aptdefect.pipeline.params import AnalysisParams, load_params
@@ -185,22 +186,17 @@ def _find(job: _Job, input_path: Path, ranges: Path | None) -> Stage[_Found]:
         raise EmptySelectionError(
             f"{input_path}: {len(xyz)} usable ions; at least {_LEAST_IONS} are needed to tell a defect from chance"
         )
-    reference: Reference = yield from job.run(
-        "reference",
-        matched_reference(
-            xyz,
-            species,
-            normalized.frame,
-            normalized.inside,
-            params.reference,
-            background_sigma_nm=params.features.background_sigma_nm,
-            seed=seed,
-        ),
+    estimate: BackgroundStage = yield from job.run(
+        "background",
+        estimate_background(xyz, species, normalized.frame, normalized.inside, params.background),
         11,
-        13,
+        15,
     )
-    channels = choose_channels(species, params.features)
-    measured, by_chance = yield from _describe_both(job, normalized, xyz, species, reference, channels)
+    background, channels = estimate.background, estimate.channels
+    reference: Reference = yield from job.run(
+        "reference", matched_reference(normalized.frame, background, channels, params.reference, seed=seed), 15, 17
+    )
+    measured, by_chance = yield from _describe_both(job, normalized.frame, estimate, xyz, species, reference)
     near, far = measured.features, by_chance.features
     fused: Fused = yield from job.run(
         "fusion", fuse(near.sets, far.sets, near.judged, far.judged, params.fusion), 78, 80
@@ -265,24 +261,26 @@ def _read(job: _Job, input_path: Path, ranges: Path | None) -> Stage[tuple[IonCl
 
 def _describe_both(
     job: _Job,
-    normalized: Normalized,
+    frame: Frame,
+    estimate: BackgroundStage,
     xyz: NDArray[np.float32],
     species: NDArray[np.int16],
     reference: Reference,
-    channels: tuple[int, ...],
 ) -> Stage[tuple[Described, Described]]:
     """Run the chain on the measured and on the reference specimen."""
-    params, frame = job.params, normalized.frame
-    shared = (frame, normalized.inside, params.graph, params.voronoi, params.features)
+    chain = (job.params.graph, job.params.voronoi, job.params.features)
     pair = [
-        Specimen("measured", xyz, species, channels, *shared),
-        Specimen("reference", reference.xyz_nm, reference.species_idx, channels, frame, reference.inside, *shared[2:]),
+        Specimen(name, places, labels, estimate.channels, frame, background, *chain)
+        for name, places, labels, background in (
+            ("measured", xyz, species, estimate.background),
+            ("reference", reference.xyz_nm, reference.species_idx, reference.background),
+        )
     ]
     if job.scheduler is not None:
-        both = yield from job.run("specimens on the cluster", run_on_cluster(pair, job.scheduler), 13, 78)
+        both = yield from job.run("specimens on the cluster", run_on_cluster(pair, job.scheduler), 17, 78)
         return both[0], both[1]
-    measured = yield from job.run("measured specimen", run_chain(pair[0]), 13, 46)
-    by_chance = yield from job.run("reference specimen", run_chain(pair[1]), 46, 78)
+    measured = yield from job.run("measured specimen", run_chain(pair[0]), 17, 48)
+    by_chance = yield from job.run("reference specimen", run_chain(pair[1]), 48, 78)
     return measured, by_chance
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from napari_aptdefect.apt.background import BackgroundParams
 from napari_aptdefect.apt.clustering import ClusteringParams
 from napari_aptdefect.apt.defects import DefectsParams
 from napari_aptdefect.apt.features import FeaturesParams
@@ -31,6 +32,7 @@ class AnalysisParams(Params):
     peaks: PeakParams = _stage(PeakParams, "Peaks", "How ranges are suggested when no range file is given.")
     ranging: RangingParams = _stage(RangingParams, "Ranging", "How ions are identified.")
     normalize: NormalizeParams = _stage(NormalizeParams, "Normalization", "Usable ions, grids, density.")
+    background: BackgroundParams = _stage(BackgroundParams, "Background", "What defects deviate from.")
     reference: ReferenceParams = _stage(ReferenceParams, "Reference", "The matched specimen without defects.")
     graph: GraphParams = _stage(GraphParams, "Graph", "Which ions are neighbors.")
     voronoi: VoronoiParams = _stage(VoronoiParams, "Voronoi", "The cell of each ion.")

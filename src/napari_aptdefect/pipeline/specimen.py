@@ -15,20 +15,20 @@ from napari_aptdefect.apt.voronoi import VoronoiParams, voronoi_cells
 from napari_aptdefect.data import NeighborGraph
 from napari_aptdefect.data.cells import VoronoiCells
 from napari_aptdefect.errors import MissingExtraError, RunFolderError
-from napari_aptdefect.fields import Frame
+from napari_aptdefect.fields import Background, Frame
 from napari_aptdefect.stage import Progress, Stage, drain
 
 
 @dataclass(frozen=True, eq=False)
 class Specimen:
-    """What the chain works on: positions (N, 3) in nm, species (N,), channels, grid and its voxels inside."""
+    """What the chain works on: positions (N, 3) in nm, species (N,), channels, grid, background."""
 
     name: str
     xyz_nm: NDArray[np.float32]
     species_idx: NDArray[np.int16]
     channels: tuple[int, ...]
     frame: Frame
-    inside: NDArray[np.bool_]
+    background: Background
     graph: GraphParams
     voronoi: VoronoiParams
     features: FeaturesParams
@@ -58,7 +58,7 @@ def run_chain(specimen: Specimen) -> Stage[Described]:
             specimen.species_idx,
             specimen.channels,
             specimen.frame,
-            specimen.inside,
+            specimen.background,
             graph,
             np.where(usable, cells.volume_nm3, np.nan).astype(np.float32),
             np.where(usable, cells.offset_nm, np.nan).astype(np.float32),
