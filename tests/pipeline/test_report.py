@@ -15,6 +15,7 @@ from napari_aptdefect.pipeline import report_figures
 from napari_aptdefect.pipeline.report import ReportData, write_report
 from napari_aptdefect.pipeline.report_tables import percent, verdict
 from napari_aptdefect.plot import canvas, cloud
+from napari_aptdefect.stage import drain
 
 VOID_TAGS = {"meta", "img", "br"}
 EVIL = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
@@ -120,7 +121,7 @@ def make(n=4000, n_defects=3, ions=GALLIUM_NITRIDE):
 
 
 def written(tmp_path, data):
-    write_report(tmp_path, data)
+    drain(write_report(tmp_path, data))
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = Page(html)
     files = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}

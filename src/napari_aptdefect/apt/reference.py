@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from napari_aptdefect.fields import Background, Frame
 from napari_aptdefect.stage import Params, Progress, Stage, param
 
-
 _MARGIN_NM = 2.0  # neighbors are missing beyond a cut, so ions this close to it are not judged
 
 

@@ -312,30 +312,29 @@ def _write(job: _Job, found: _Found, work: Path, record: dict[str, Any]) -> Stag
         grids = _grids(job.params, found)
         write_volumes(work, grids)
         write(found.ranging.table, work / "ranges.rrng")
-    yield Progress(93, 100, "report: pictures")
     record["stages"] = job.log.entries
     record["issues"] = job.issues
     record["summary"] = _summary(found, table)
-    with job.log.measure("report"):
-        write_report(
-            work,
-            ReportData(
-                Path(record["input"]["path"]).name,
-                record,
-                found.ranging.table,
-                found.ranging.counts,
-                found.cloud.mass_da,
-                found.normalized.xyz_nm,
-                found.ranging.ion_idx,
-                columns["cluster"],
-                columns["defect"],
-                columns["class_idx"],
-                columns["defect_probability"],
-                columns["anomaly_score"],
-                table,
-                {grid.name: grid for grid in grids},
-            ),
-        )
+    report = write_report(
+        work,
+        ReportData(
+            Path(record["input"]["path"]).name,
+            record,
+            found.ranging.table,
+            found.ranging.counts,
+            found.cloud.mass_da,
+            found.normalized.xyz_nm,
+            found.ranging.ion_idx,
+            columns["cluster"],
+            columns["defect"],
+            columns["class_idx"],
+            columns["defect_probability"],
+            columns["anomaly_score"],
+            table,
+            {grid.name: grid for grid in grids},
+        ),
+    )
+    yield from job.run("report", report, 93, 100)
     write_record(work, record)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from napari_aptdefect.arrays import as_points, as_vector
 from napari_aptdefect.data import DefectTable, RangeTable, VoxelGrid
 from napari_aptdefect.errors import ShapeError
+from napari_aptdefect.stage import Stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +96,7 @@ class ReportData:
         return int(self.record.get("seed", 0))
 
 
-def write_report(work: Path, data: ReportData) -> None:
+def write_report(work: Path, data: ReportData) -> Stage[None]:
     """Write ``report.html`` and ``figures/*.png`` into a run folder that is being made.
 
     Parameters
@@ -108,7 +109,7 @@ def write_report(work: Path, data: ReportData) -> None:
     from napari_aptdefect.pipeline.report_figures import draw_pictures
     from napari_aptdefect.pipeline.report_tables import page_context
 
-    pictures = draw_pictures(data)
+    pictures = yield from draw_pictures(data)
     figures = work / "figures"
     figures.mkdir(exist_ok=True)
     for picture in pictures:

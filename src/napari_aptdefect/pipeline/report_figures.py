@@ -16,6 +16,7 @@ from napari_aptdefect.plot import canvas, cloud, clusters, layout, slices, spect
 from napari_aptdefect.plot.colors import UNRANGED_COLOR, Color, class_colors, lookup, palette, species_colors
 from napari_aptdefect.plot.defects import draw_scores, number_defects
 from napari_aptdefect.plot.splat import Camera
+from napari_aptdefect.stage import Progress, Stage
 
 if TYPE_CHECKING:
     from napari_aptdefect.pipeline.report import ReportData
@@ -58,8 +59,8 @@ class Picture:
     height_px: int
 
 
-def draw_pictures(data: ReportData) -> list[Picture]:
-    """Draw all pictures that the data allow."""
+def draw_pictures(data: ReportData) -> Stage[list[Picture]]:
+    """Draw all pictures that the data allow, yielding between them."""
     steps: tuple[Callable[[ReportData], Iterator[Picture]], ...] = (
         _spectra,
         _species_view,
@@ -70,8 +71,12 @@ def draw_pictures(data: ReportData) -> list[Picture]:
         _scores,
         _defect_map,
     )
-    with canvas.house_style():
-        return [picture for step in steps for picture in step(data)]
+    pictures: list[Picture] = []
+    for n_done, step in enumerate(steps):
+        yield Progress(n_done, len(steps), f"picture {len(pictures) + 1}")
+        with canvas.house_style():  # not while another thread may draw
+            pictures += step(data)
+    return pictures
 
 
 def finite_ions(data: ReportData) -> NDArray[np.int64]:
