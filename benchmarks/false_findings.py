@@ -10,6 +10,7 @@ import json
 import tempfile
 from pathlib import Path
 
+from napari_aptdefect.data import DEFECT_CLASSES
 from napari_aptdefect.pipeline import analyze
 from napari_aptdefect.simulate.gan_nanowire import GanNanowireParams, simulate_gan_nanowire, write_simulated
 from napari_aptdefect.stage import drain
@@ -44,14 +45,9 @@ def main() -> None:
             rows.append({"level": level, "seed": seed, "n_ions": summary["n_ions"], **summary["by_class"]})
             print(json.dumps(rows[-1]), flush=True)
     for level in chosen.levels:
-        found = [
-            sum(v for k, v in row.items() if k not in ("level", "seed", "n_ions"))
-            for row in rows
-            if row["level"] == level
-        ]
-        print(
-            f"level {level}: {sum(found)} false findings in {len(found)} wires, {sum(n > 0 for n in found)} wires with any"
-        )
+        found = [sum(row[name] for name in DEFECT_CLASSES[1:]) for row in rows if row["level"] == level]
+        any_ = sum(n > 0 for n in found)
+        print(f"level {level}: {sum(found)} false findings in {len(found)} wires, {any_} wires with any")
     if chosen.out:
         chosen.out.write_text(json.dumps(rows, indent=2) + "\n")
 

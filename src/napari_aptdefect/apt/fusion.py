@@ -136,9 +136,9 @@ def fuse(
         if weight == 0 or mine.shape[1] == 0 or n == 0:
             continue
         z, z_reference = _standardize(mine, theirs, judged, reference_judged, by_chance=step == _COMPOSITIONAL)
-        axes = _principal_axes(z, params.width)
-        vectors[:, : axes.shape[1]] += np.float32(weight / used) * (z @ axes)
-        reference_vectors[:, : axes.shape[1]] += np.float32(weight / used) * (z_reference @ axes)
+        axes = _principal_axes(z, params.width, shift=step * params.width // len(sets))
+        vectors += np.float32(weight / used) * (z @ axes)
+        reference_vectors += np.float32(weight / used) * (z_reference @ axes)
         powers += np.float32(weight / used) * np.mean(z**4, axis=1)
         reference_powers += np.float32(weight / used) * np.mean(z_reference**4, axis=1)
     unit = float(np.mean(reference_powers[reference_judged])) if reference_judged.any() else 1.0
@@ -184,10 +184,16 @@ def _middle(values: NDArray[np.float32]) -> tuple[float, float]:
     return float(middle), float(high - low) / 2
 
 
-def _principal_axes(z: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """At most `width` leading principal axes as columns; the largest loading of each is positive."""
+def _principal_axes(z: NDArray[np.float32], width: int, shift: int) -> NDArray[np.float32]:
+    """Leading principal axes as columns, shape (n_features, width), the largest loading of each positive.
+
+    The columns are shifted cyclically, by another number for each set: else the leading components of all sets would
+    fall on one coordinate of the sum and could cancel.
+    """
     covariance = (z.T @ z).astype(np.float64) / max(len(z), 1)
     _, vectors = np.linalg.eigh(covariance)
     leading = vectors[:, ::-1][:, :width]
     leading *= np.sign(leading[np.argmax(np.abs(leading), axis=0), np.arange(leading.shape[1])])
-    return np.asarray(leading, np.float32)
+    out = np.zeros((z.shape[1], width), np.float32)
+    out[:, : leading.shape[1]] = leading
+    return np.roll(out, shift, axis=1)
