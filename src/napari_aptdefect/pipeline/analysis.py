@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from napari_aptdefect.apt.background import BackgroundStage, estimate_background
@@ -17,19 +14,19 @@ from napari_aptdefect.apt.clustering import Candidates, Clusters, cluster
 from napari_aptdefect.apt.defects import Chance, Defects, Evidence, find_defects
 from napari_aptdefect.apt.fusion import Fused, fuse
 from napari_aptdefect.apt.normalize import Normalized, normalize
-from napari_aptdefect.apt.ranging import Ranging, check_ranges, composition, identify, lint_ranges, suggest
+from napari_aptdefect.apt.ranging import Ranging, check_ranges, identify, lint_ranges, suggest
 from napari_aptdefect.apt.reference import Reference, matched_reference
 from napari_aptdefect.apt.voronoi import consistency
-from napari_aptdefect.data import DEFECT_CLASSES, DefectTable, IonCloud, RangeTable, VoxelGrid
+from napari_aptdefect.data import IonCloud, RangeTable
 from napari_aptdefect.errors import EmptySelectionError, Issue, RunFolderError
 from napari_aptdefect.fields import Frame
 from napari_aptdefect.io import read_cloud, read_ranges, write
 from napari_aptdefect.pipeline.defect_rows import defect_table
+from napari_aptdefect.pipeline.outputs import Found, dictionaries, ion_columns, summarize, volumes
 from napari_aptdefect.pipeline.params import AnalysisParams, load_params
 from napari_aptdefect.pipeline.record import StageLog, sha256_of, versions
 from napari_aptdefect.pipeline.report import ReportData, write_report
 from napari_aptdefect.pipeline.run_folder import (
-    UNRANGED,
     RunFolder,
     new_run,
     write_defects,
@@ -43,21 +40,6 @@ from napari_aptdefect.stage import Progress, Stage
 __all__ = ["AnalysisParams", "analyze", "load_params", "rerun"]
 
 _LEAST_IONS = 200  # below, no neighborhood is large enough to be compared with chance
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """Everything the stages found, before it is written."""
-
-    cloud: IonCloud
-    ranging: Ranging
-    normalized: Normalized
-    measured: Described
-    fused: Fused
-    clusters: Clusters
-    defects: Defects
-    channels: tuple[int, ...]
-    notes: tuple[str, ...]
 
 
 class _Job:
@@ -173,7 +155,7 @@ def rerun(run: Path, out: Path) -> Stage[RunFolder]:
     return result
 
 
-def _find(job: _Job, input_path: Path, ranges: Path | None) -> Stage[_Found]:
+def _find(job: _Job, input_path: Path, ranges: Path | None) -> Stage[Found]:
     """Run all stages."""
     params, seed = job.params, job.seed
     cloud, table = yield from job.run("read", _read(job, input_path, ranges), 0, 6)
@@ -235,7 +217,7 @@ def _find(job: _Job, input_path: Path, ranges: Path | None) -> Stage[_Found]:
         check = consistency(xyz, measured.cells, measured.graph, params.voronoi, seed=seed)
     yield Progress(89, 100, "consistency: done")
     notes = _notes(near.judged, defects, normalized, check)
-    return _Found(cloud, ranging, normalized, measured, fused, clusters, defects, channels, notes)
+    return Found(cloud, ranging, normalized, measured, fused, clusters, defects, channels, notes)
 
 
 def _read(job: _Job, input_path: Path, ranges: Path | None) -> Stage[tuple[IonCloud, RangeTable]]:
@@ -301,20 +283,19 @@ def _notes(judged: NDArray[np.bool_], defects: Defects, normalized: Normalized, 
     return tuple(notes)
 
 
-def _write(job: _Job, found: _Found, work: Path, record: dict[str, Any]) -> Stage[None]:
+def _write(job: _Job, found: Found, work: Path, record: dict[str, Any]) -> Stage[None]:
     """Write tables, grids, report and, last, the record."""
-    names = found.ranging.table.names
     with job.log.measure("write"):
         table = defect_table(found.defects, found.normalized.used, found.ranging)
-        columns = _columns(found)
-        write_ions(work, {**columns, **_dictionaries(columns, found, names)})
+        columns = ion_columns(found)
+        write_ions(work, {**columns, **dictionaries(columns, found)})
         write_defects(work, table)
-        grids = _grids(job.params, found)
+        grids = volumes(job.params, found)
         write_volumes(work, grids)
         write(found.ranging.table, work / "ranges.rrng")
     record["stages"] = job.log.entries
     record["issues"] = job.issues
-    record["summary"] = _summary(found, table)
+    record["summary"] = summarize(found, table)
     report = write_report(
         work,
         ReportData(
@@ -338,60 +319,7 @@ def _write(job: _Job, found: _Found, work: Path, record: dict[str, Any]) -> Stag
     write_record(work, record)
 
 
-def _columns(found: _Found) -> dict[str, NDArray[Any]]:
-    """Per-ion columns in file order; ions that were left out belong to the matrix and have no anomaly."""
-    used, n = found.normalized.used, found.cloud.n_ions
-    xyz = found.normalized.xyz_nm
-
-    def spread(values: NDArray[Any], fill: Any) -> NDArray[Any]:
-        out = np.full(n, fill, values.dtype)
-        out[used] = values
-        return out
-
-    return {
-        "ion_idx": np.arange(n, dtype=np.int64),
-        "x_nm": xyz[:, 0],
-        "y_nm": xyz[:, 1],
-        "z_nm": xyz[:, 2],
-        "mass_da": found.cloud.mass_da,
-        "cluster": spread(found.clusters.label, -1),
-        "defect": spread(found.defects.instance, 0),
-        "class_idx": spread(found.defects.class_idx, 0),
-        "defect_probability": spread(found.defects.probability, 0),
-        "anomaly_score": spread(found.fused.anomaly, np.nan),
-    }
-
-
-def _dictionaries(columns: Mapping[str, NDArray[Any]], found: _Found, names: tuple[str, ...]) -> dict[str, pa.Array]:
-    species = np.where(found.ranging.ion_idx < 0, len(names), found.ranging.ion_idx).astype(np.int32)
-    return {
-        "species": pa.DictionaryArray.from_arrays(species, pa.array([*names, UNRANGED])),
-        "defect_class": pa.DictionaryArray.from_arrays(columns["class_idx"].astype(np.int32), pa.array(DEFECT_CLASSES)),
-    }
-
-
-def _grids(params: AnalysisParams, found: _Found) -> list[VoxelGrid]:
-    """Density, local composition of the main species, and mean probability, all on one frame."""
-    normalized, frame, sigma = found.normalized, found.normalized.frame, params.normalize.density_sigma_nm
-    used = normalized.used
-    xyz, species = normalized.xyz_nm[used], found.ranging.ion_idx[used]
-
-    def mean(weight: NDArray[np.float32], total: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.divide(weight, total, out=np.zeros_like(total), where=(total > 1e-6) & normalized.inside)
-
-    ranged = frame.smooth(frame.count(xyz[species >= 0]), sigma)
-    grids = [normalized.density]
-    for channel in found.channels:
-        share = mean(frame.smooth(frame.count(xyz[species == channel]), sigma), ranged)
-        name = found.ranging.table.names[channel].replace("/", "_").strip(". ") or f"species {channel}"
-        grids.append(frame.grid(share, f"composition/{name}", "fraction of ranged ions"))
-    weight = np.bincount(frame.voxel_idx(xyz), found.defects.probability, frame.n_voxels).astype(np.float32)
-    total = frame.smooth(frame.count(xyz), sigma)
-    probability = mean(frame.smooth(weight.reshape(frame.shape), sigma), total)
-    return [*grids, frame.grid(np.clip(probability, 0, 1), "probability", "probability")]
-
-
-def _provenance(job: _Job, input_path: Path, ranges: Path | None, found: _Found, started: datetime) -> dict[str, Any]:
+def _provenance(job: _Job, input_path: Path, ranges: Path | None, found: Found, started: datetime) -> dict[str, Any]:
     table = found.ranging.table
     return {
         "format": "napari-aptdefect run 1",
@@ -411,23 +339,3 @@ def _provenance(job: _Job, input_path: Path, ranges: Path | None, found: _Found,
 
 def _file_entry(path: Path) -> dict[str, Any]:
     return {"path": str(path.absolute()), "sha256": sha256_of(path), "size": path.stat().st_size}
-
-
-def _summary(found: _Found, table: DefectTable) -> dict[str, Any]:
-    whole = composition(found.ranging)
-    classes = table.table["defect_class"].to_pylist()
-    return {
-        "n_ions": found.cloud.n_ions,
-        "n_ranged": found.ranging.n_ranged,
-        "n_used": int(found.normalized.used.sum()),
-        "n_defects": len(table),
-        "by_class": {name: classes.count(name) for name in DEFECT_CLASSES[1:]},
-        "composition": [
-            {"ion": name, "count": int(count), "fraction": float(fraction)}
-            for name, count, fraction in zip(whole.ions, found.ranging.counts, whole.ion_fraction, strict=True)
-        ],
-        "k": found.clusters.k,
-        "silhouette": [list(point) for point in found.clusters.silhouette],
-        "weights": list(found.fused.weights),
-        "notes": list(found.notes),
-    }

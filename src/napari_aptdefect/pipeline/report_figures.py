@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 
 from napari_aptdefect.arrays import finite_rows
 from napari_aptdefect.data import DEFECT_CLASSES, VoxelGrid
+from napari_aptdefect.pipeline.report_data import ReportData
 from napari_aptdefect.plot import canvas, cloud, clusters, layout, slices, spectrum
 from napari_aptdefect.plot.colors import UNRANGED_COLOR, Color, class_colors, lookup, palette, species_colors
 from napari_aptdefect.plot.defects import draw_scores, number_defects
 from napari_aptdefect.plot.splat import Camera
 from napari_aptdefect.stage import Progress, Stage
-
-if TYPE_CHECKING:
-    from napari_aptdefect.pipeline.report import ReportData
 
 MAX_DRAWN: Final = 1_500_000
 """Largest number of ions that one picture draws."""

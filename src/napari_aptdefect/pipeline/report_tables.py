@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from napari_aptdefect.arrays import finite_rows
 from napari_aptdefect.data import DEFECT_CLASSES
 from napari_aptdefect.data.composition import Composition, composition_of_counts
+from napari_aptdefect.pipeline.report_data import ReportData
 from napari_aptdefect.plot.colors import CLASS_COLORS, hex_color, species_colors
-
-if TYPE_CHECKING:
-    from napari_aptdefect.pipeline.report import ReportData
 
 MAX_ROWS: Final = 200
 """Largest number of defects in the table of the page."""

@@ -1,0 +1,73 @@
+"""Defects: connected ions that stand out, judged against what chance connects in the matched reference."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_aptdefect.apt.defects.chance import false_discovery, local_chance
+from napari_aptdefect.apt.defects.groups import around, connected_groups, cores
+from napari_aptdefect.apt.defects.model import Chance, Defect, Defects, DefectsParams, Evidence
+from napari_aptdefect.apt.defects.naming import describe_defect
+from napari_aptdefect.data import DEFECT_CLASSES, NeighborGraph
+from napari_aptdefect.stage import Progress, Stage
+
+_RIM = 0.5  # a group with less than this share of the anomaly of a group beside it is the rim of that one
+
+
+def find_defects(
+    evidence: Evidence, graph: NeighborGraph, chance: Chance, threshold: float, params: DefectsParams | None = None
+) -> Stage[Defects]:
+    """Join ions that stand out into defects, keep those that chance does not explain, and name them.
+
+    Parameters
+    ----------
+    evidence
+        The measured ions.
+    graph
+        Their neighbors.
+    chance
+        The ions of the reference specimen.
+    threshold
+        Anomaly above which an ion stands out.
+    params
+        Parameters; the defaults when None.
+
+    Notes
+    -----
+    The mass of a group is the sum of its ions' excess anomaly (cluster-mass inference; Bullmore et al. 1999, doi
+    10.1109/42.750253). E(m), the number of chance groups of mass m and more in a specimen of this size, is counted in
+    the reference and continued beyond its largest group by an exponential tail; q(m) = E(m) / n(m) with n(m) groups
+    found (Benjamini & Hochberg 1995, doi 10.1111/j.2517-6161.1995.tb02031.x).
+    """
+    params = params or DefectsParams()
+    yield Progress(0, 3, "connected groups")
+    groups, mass = connected_groups(graph, evidence.nature, evidence.anomaly, threshold)
+    _, chance_mass = connected_groups(chance.graph, chance.nature, chance.anomaly, threshold)
+    yield Progress(1, 3, "comparison with chance")
+    q = false_discovery(mass, chance_mass, chance.share)
+    probability = np.zeros(len(evidence.anomaly), np.float32)
+    judged = evidence.judged
+    probability[judged] = 1 - local_chance(evidence.anomaly[judged], chance.anomaly[chance.judged])
+    instance = np.zeros(len(evidence.anomaly), np.int32)
+    class_idx = np.zeros(len(evidence.anomaly), np.int8)
+    defects: list[Defect] = []
+    yield Progress(2, 3, "classes")
+    height = np.zeros(len(evidence.anomaly), np.float32)  # of the accepted group an ion belongs to
+    links = graph.matrix()
+    n_accepted = 0
+    for group in np.argsort(-mass, kind="stable"):
+        probability[groups[group]] *= np.float32(1 - q[group])
+        if q[group] > params.false_discovery_rate:
+            continue
+        n_accepted += 1
+        peak = np.percentile(evidence.anomaly[groups[group]], 95)
+        rim = peak < _RIM * height[around(links, groups[group])].max(initial=0)
+        height[groups[group]] = peak
+        if rim:  # of a stronger defect beside it, not a defect of its own
+            continue
+        for rows in cores(graph, groups[group], evidence.strength, params):
+            defect = describe_defect(evidence, rows, float(q[group]), params)
+            defects.append(defect)
+            instance[rows] = len(defects)
+            class_idx[rows] = DEFECT_CLASSES.index(defect.defect_class)
+    return Defects(tuple(defects), instance, class_idx, probability, len(groups) - n_accepted)

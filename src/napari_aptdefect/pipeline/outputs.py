@@ -1,0 +1,112 @@
+"""What a run writes, from what its stages found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from napari_aptdefect.apt.clustering import Clusters
+from napari_aptdefect.apt.defects import Defects
+from napari_aptdefect.apt.fusion import Fused
+from napari_aptdefect.apt.normalize import Normalized
+from napari_aptdefect.apt.ranging import Ranging, composition
+from napari_aptdefect.data import DEFECT_CLASSES, DefectTable, IonCloud, VoxelGrid
+from napari_aptdefect.pipeline.params import AnalysisParams
+from napari_aptdefect.pipeline.run_folder import UNRANGED
+from napari_aptdefect.pipeline.specimen import Described
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Everything the stages found, before it is written."""
+
+    cloud: IonCloud
+    ranging: Ranging
+    normalized: Normalized
+    measured: Described
+    fused: Fused
+    clusters: Clusters
+    defects: Defects
+    channels: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+def ion_columns(found: Found) -> dict[str, NDArray[Any]]:
+    """Per-ion columns in file order; ions that were left out belong to the matrix and have no anomaly."""
+    used, n = found.normalized.used, found.cloud.n_ions
+    xyz = found.normalized.xyz_nm
+
+    def spread(values: NDArray[Any], fill: Any) -> NDArray[Any]:
+        out = np.full(n, fill, values.dtype)
+        out[used] = values
+        return out
+
+    return {
+        "ion_idx": np.arange(n, dtype=np.int64),
+        "x_nm": xyz[:, 0],
+        "y_nm": xyz[:, 1],
+        "z_nm": xyz[:, 2],
+        "mass_da": found.cloud.mass_da,
+        "cluster": spread(found.clusters.label, -1),
+        "defect": spread(found.defects.instance, 0),
+        "class_idx": spread(found.defects.class_idx, 0),
+        "defect_probability": spread(found.defects.probability, 0),
+        "anomaly_score": spread(found.fused.anomaly, np.nan),
+    }
+
+
+def dictionaries(columns: Mapping[str, NDArray[Any]], found: Found) -> dict[str, pa.Array]:
+    """Species and class of each ion, as dictionary arrays."""
+    names = found.ranging.table.names
+    species = np.where(found.ranging.ion_idx < 0, len(names), found.ranging.ion_idx).astype(np.int32)
+    return {
+        "species": pa.DictionaryArray.from_arrays(species, pa.array([*names, UNRANGED])),
+        "defect_class": pa.DictionaryArray.from_arrays(columns["class_idx"].astype(np.int32), pa.array(DEFECT_CLASSES)),
+    }
+
+
+def volumes(params: AnalysisParams, found: Found) -> list[VoxelGrid]:
+    """Density, local composition of the main species, and mean probability, all on one frame."""
+    normalized, frame, sigma = found.normalized, found.normalized.frame, params.normalize.density_sigma_nm
+    used = normalized.used
+    xyz, species = normalized.xyz_nm[used], found.ranging.ion_idx[used]
+
+    def mean(weight: NDArray[np.float32], total: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.divide(weight, total, out=np.zeros_like(total), where=(total > 1e-6) & normalized.inside)
+
+    ranged = frame.smooth(frame.count(xyz[species >= 0]), sigma)
+    grids = [normalized.density]
+    for channel in found.channels:
+        share = mean(frame.smooth(frame.count(xyz[species == channel]), sigma), ranged)
+        name = found.ranging.table.names[channel].replace("/", "_").strip(". ") or f"species {channel}"
+        grids.append(frame.grid(share, f"composition/{name}", "fraction of ranged ions"))
+    weight = np.bincount(frame.voxel_idx(xyz), found.defects.probability, frame.n_voxels).astype(np.float32)
+    total = frame.smooth(frame.count(xyz), sigma)
+    probability = mean(frame.smooth(weight.reshape(frame.shape), sigma), total)
+    return [*grids, frame.grid(np.clip(probability, 0, 1), "probability", "probability")]
+
+
+def summarize(found: Found, table: DefectTable) -> dict[str, Any]:
+    """Sum up a run for ``run.json`` and the report."""
+    whole = composition(found.ranging)
+    classes = table.table["defect_class"].to_pylist()
+    return {
+        "n_ions": found.cloud.n_ions,
+        "n_ranged": found.ranging.n_ranged,
+        "n_used": int(found.normalized.used.sum()),
+        "n_defects": len(table),
+        "by_class": {name: classes.count(name) for name in DEFECT_CLASSES[1:]},
+        "composition": [
+            {"ion": name, "count": int(count), "fraction": float(fraction)}
+            for name, count, fraction in zip(whole.ions, found.ranging.counts, whole.ion_fraction, strict=True)
+        ],
+        "k": found.clusters.k,
+        "silhouette": [list(point) for point in found.clusters.silhouette],
+        "weights": list(found.fused.weights),
+        "notes": list(found.notes),
+    }
