@@ -67,7 +67,7 @@ def test_ion_table_follows_the_contract(run: RunFolder, specimen: Path) -> None:
 
 def test_ions_that_cannot_be_used_are_kept_as_matrix(run: RunFolder) -> None:
     table = run.ions()
-    for row in (table.num_rows - 3, table.num_rows - 2):
+    for row in (table.num_rows - 3, table.num_rows - 2):  # far away, not finite
         assert table["defect"][row].as_py() == 0
         assert table["cluster"][row].as_py() == -1
         assert np.isnan(table["anomaly_score"][row].as_py())
@@ -184,7 +184,7 @@ def test_dask_cluster_gives_the_same_tables(run: RunFolder, specimen: Path, tmp_
 def test_too_few_ions_are_an_error(tmp_path: Path) -> None:
     write(IonCloud.from_arrays(np.random.default_rng(0).random((50, 3)), np.full(50, 69.0)), tmp_path / "few.pos")
     write(_RANGES, tmp_path / "r.rrng")
-    with pytest.raises(EmptySelectionError, match="50 usable ions"):
+    with pytest.raises(EmptySelectionError, match="50 ions; at least 200"):
         drain(analyze(tmp_path / "few.pos", tmp_path / "run", ranges=tmp_path / "r.rrng"))
     assert not (tmp_path / "run").exists()
 
@@ -205,3 +205,47 @@ def test_parameter_file(tmp_path: Path) -> None:
             load_params(path)
     with pytest.raises(MissingFileError):
         load_params(tmp_path / "none.toml")
+
+
+def _small(folder: Path, xyz: np.ndarray, mass: np.ndarray) -> tuple[Path, Path]:
+    write(IonCloud.from_arrays(xyz, mass), folder / "small.pos")
+    write(_RANGES, folder / "r.rrng")
+    return folder / "small.pos", folder / "r.rrng"
+
+
+def test_small_specimen_gets_several_references_and_shows_a_strong_cluster(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    xyz = rng.random((14_000, 3)) * [11, 11, 12]
+    mass = rng.choice([69.0, 40.0], len(xyz), p=[0.95, 0.05])
+    mass[(np.sum((xyz - [5.5, 5.5, 6]) ** 2, axis=1) < 1.5**2) & (rng.random(len(xyz)) < 0.7)] = 40.0
+    cloud, ranges = _small(tmp_path, xyz, mass)
+    run = drain(analyze(cloud, tmp_path / "run", ranges=ranges))
+    assert run.defects().table["defect_class"].to_pylist() == ["solute_cluster"]
+    assert [s["name"] for s in run.record["stages"]].count("reference specimen") == 1
+
+
+def test_masses_without_a_peak_are_an_issue_and_not_the_end(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    cloud, ranges = _small(tmp_path, rng.random((5000, 3)) * 10, np.where(rng.random(5000) < 0.5, 69.0, 0.0))
+    run = drain(analyze(cloud, tmp_path / "run", ranges=ranges))
+    assert run.record["summary"]["n_defects"] == 0
+
+
+def test_repeated_positions_do_not_end_the_analysis(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    xyz = np.repeat(rng.random((3000, 3)) * 10, 4, axis=0)
+    cloud, ranges = _small(tmp_path, xyz, np.full(len(xyz), 69.0))
+    drain(analyze(cloud, tmp_path / "run", ranges=ranges))
+
+
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [("foo", ParameterError), ("http://1.2.3.4:99999", ParameterError), ("tcp://127.0.0.1:1", RunFolderError)],
+)
+def test_wrong_scheduler_is_refused_at_once(
+    specimen: Path, tmp_path: Path, address: str, error: type[Exception]
+) -> None:
+    job = analyze(specimen / "tip.pos", tmp_path / "a" / "b", ranges=specimen / "tip.rrng", scheduler=address)
+    with pytest.raises(error):
+        next(job)
+    assert list(tmp_path.iterdir()) == []

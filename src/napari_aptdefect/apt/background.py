@@ -1,4 +1,4 @@
-"""The slowly varying background of density and composition: what the specimen would be without its defects."""
+"""The slowly varying background of density and composition that everything is compared with, defects smoothed out."""
 
 from __future__ import annotations
 

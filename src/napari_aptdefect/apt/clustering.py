@@ -112,7 +112,7 @@ def cluster(
     if len(gated) == 0:
         return Clusters(label, reference_label, threshold, ())
     unit = _directions(measured.vectors[gated])
-    distinct = len(np.unique(unit[:100_000], axis=0))
+    distinct = len(np.unique(unit[:100_000].round(4), axis=0))
     curve: list[tuple[int, float, float]] = []
     found: dict[int, NDArray[np.float32]] = {}
     for k in range(2, min(params.k_max, distinct - 1) + 1):

@@ -13,6 +13,8 @@ from napari_aptdefect.errors import EmptySelectionError, Issue
 from napari_aptdefect.fields import Frame, support
 from napari_aptdefect.stage import Params, Progress, Stage, param
 
+_FARTHEST_NM = 1e12
+
 
 class NormalizeParams(Params):
     """Parameters of the normalization."""
@@ -124,13 +126,14 @@ def normalize(xyz_nm: NDArray[np.float32], params: NormalizeParams | None = None
 
 def _isolated(xyz: NDArray[np.float32], fraction: float, cell_nm: float = 2.0) -> NDArray[np.bool_]:
     """Ions whose 3 x 3 x 3 cells of 2 nm hold less than `fraction` of the median; sparse, so extent costs nothing."""
-    cell = np.floor(xyz / cell_nm).astype(np.int64)
-    cell -= cell.min(axis=0) - 1
-    span = cell.max(axis=0) + 2
-    if float(span[0]) * float(span[1]) * float(span[2]) > 2**62:
+    extent = np.ptp(xyz.astype(np.float64), axis=0) / cell_nm + 4
+    if np.prod(extent) > 2**62 or np.abs(xyz).max() > _FARTHEST_NM:
         raise EmptySelectionError(
             f"positions extend over {np.ptp(xyz, axis=0).max():.3g} nm, which no specimen does; are they in nm?"
         )
+    cell = np.floor(xyz / cell_nm).astype(np.int64)
+    cell -= cell.min(axis=0) - 1
+    span = cell.max(axis=0) + 2
     stride = np.array([span[1] * span[2], span[2], 1])
     keys, inverse, counts = np.unique(cell @ stride, return_inverse=True, return_counts=True)
     around = np.zeros(len(keys), np.int64)

@@ -14,12 +14,22 @@ from numpy.typing import NDArray
 from napari_aptdefect.fields import Background, Frame
 from napari_aptdefect.stage import Params, Progress, Stage, param
 
+_MOST_DRAWS = 50
 _MARGIN_NM = 2.0  # neighbors are missing beyond a cut, so ions this close to it are not judged
 
 
 class ReferenceParams(Params):
     """Parameters of the matched reference specimen."""
 
+    min_ions: int = param(
+        200_000,
+        title="Smallest reference",
+        description="A smaller specimen gets several references, until they hold this many ions together, so that "
+        "chance is known well enough.",
+        unit="ions",
+        ge=0,
+        le=100_000_000,
+    )
     max_ions: int = param(
         1_000_000,
         title="Largest reference",
@@ -59,6 +69,7 @@ def matched_reference(
     params: ReferenceParams | None = None,
     *,
     seed: int = 0,
+    draw: int = 0,
 ) -> Stage[Reference]:
     """Draw a specimen without defects from the background of the measured one.
 
@@ -72,16 +83,18 @@ def matched_reference(
         Parameters; the defaults when None.
     seed
         Seed of the random numbers.
+    draw
+        Number of this reference among several.
 
     Notes
     -----
     An inhomogeneous Poisson process: per species and voxel, a Poisson number with the background as mean, placed
-    uniformly in the voxel (a parametric bootstrap; Davison & Hinkley 1997, doi 10.1017/CBO9780511802843). Real ions
-    keep some order along the depth, so their counts fluctuate no more than Poisson's: the reference errs to the safe
-    side.
+    uniformly in the voxel (a parametric bootstrap; Davison & Hinkley 1997, doi 10.1017/CBO9780511802843). It knows
+    nothing of what makes real counts fluctuate more (poles, zone lines, correlated evaporation, local magnification)
+    or less (the order of the lattice along the depth).
     """
     params = params or ReferenceParams()
-    rng = np.random.default_rng([seed, 0x5EF])
+    rng = np.random.default_rng([seed, 0x5EF, draw])
     part, share = _part(background, params.max_ions, int(np.ceil(_MARGIN_NM / frame.voxel_nm)))
     ranged = part.density * part.ranged
     parts = [(channel, ranged * mine) for channel, mine in zip(channels, part.shares, strict=True)]
@@ -95,7 +108,16 @@ def matched_reference(
         place = frame.origin_nm + frame.voxel_nm * (corner + rng.random(corner.shape))
         places.append(place.astype(np.float32))
         labels.append(np.full(len(place), label, np.int16))
-    return Reference(np.concatenate(places), np.concatenate(labels), part, share)
+    xyz = np.concatenate(places)
+    # the shell is taken as counted, as that of the measured specimen is
+    own = replace(part, density=np.where(part.core, part.density, frame.count(xyz)))
+    return Reference(xyz, np.concatenate(labels), own, share)
+
+
+def n_draws(n_ions: int, params: ReferenceParams | None = None) -> int:
+    """Number of references that a specimen of so many ions needs."""
+    params = params or ReferenceParams()
+    return max(1, min(-(-params.min_ions // max(n_ions, 1)), _MOST_DRAWS))
 
 
 def _part(background: Background, max_ions: int, margin: int) -> tuple[Background, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ from napari_aptdefect.apt.defects import Chance, Defects, Evidence, find_defects
 from napari_aptdefect.apt.fusion import Fused, fuse
 from napari_aptdefect.apt.normalize import Normalized, normalize
 from napari_aptdefect.apt.ranging import Ranging, check_ranges, identify, lint_ranges, suggest
-from napari_aptdefect.apt.reference import Reference, matched_reference
-from napari_aptdefect.apt.voronoi import consistency
+from napari_aptdefect.apt.reference import Reference, matched_reference, n_draws
 from napari_aptdefect.data import IonCloud, RangeTable
 from napari_aptdefect.errors import EmptySelectionError, Issue, RunFolderError
 from napari_aptdefect.fields import Frame
 from napari_aptdefect.io import read_cloud, read_ranges, write
 from napari_aptdefect.pipeline.defect_rows import defect_table
+from napari_aptdefect.pipeline.notes import consistency_note, range_notes, specimen_notes
 from napari_aptdefect.pipeline.outputs import Found, dictionaries, ion_columns, summarize, volumes
 from napari_aptdefect.pipeline.params import AnalysisParams, load_params
 from napari_aptdefect.pipeline.record import StageLog, sha256_of, versions
@@ -34,7 +35,15 @@ from napari_aptdefect.pipeline.run_folder import (
     write_record,
     write_volumes,
 )
-from napari_aptdefect.pipeline.specimen import Described, Specimen, run_chain, run_on_cluster, scaled
+from napari_aptdefect.pipeline.specimen import (
+    Described,
+    Specimen,
+    check_scheduler,
+    joined,
+    run_chain,
+    run_on_cluster,
+    scaled,
+)
 from napari_aptdefect.stage import Progress, Stage
 
 __all__ = ["AnalysisParams", "analyze", "load_params", "rerun"]
@@ -112,6 +121,8 @@ def analyze(
     >>> run = drain(analyze(Path("tip.epos"), Path("tip-run"), ranges=Path("tip.rrng")))  # doctest: +SKIP
     """
     job = _Job(params or AnalysisParams(), seed, scheduler)
+    if scheduler is not None:
+        check_scheduler(scheduler)
     started = datetime.now(UTC)
     with new_run(out, overwrite=overwrite) as work:
         found = yield from _find(job, input_path, ranges)
@@ -175,11 +186,17 @@ def _find(job: _Job, input_path: Path, ranges: Path | None) -> Stage[Found]:
         15,
     )
     background, channels = estimate.background, estimate.channels
-    reference: Reference = yield from job.run(
-        "reference", matched_reference(normalized.frame, background, channels, params.reference, seed=seed), 15, 17
-    )
-    measured, by_chance = yield from _describe_both(job, normalized.frame, estimate, xyz, species, reference)
-    near, far = measured.features, by_chance.features
+    references = []
+    for draw in range(n_draws(len(xyz), params.reference)):
+        drawn: Reference = yield from job.run(
+            "reference",
+            matched_reference(normalized.frame, background, channels, params.reference, seed=seed, draw=draw),
+            15,
+            17,
+        )
+        references.append(drawn)
+    measured, by_chance = yield from _describe_all(job, normalized.frame, estimate, xyz, species, references)
+    near, (far, far_graph) = measured.features, joined(by_chance)
     fused: Fused = yield from job.run(
         "fusion", fuse(near.sets, far.sets, near.judged, far.judged, params.fusion), 78, 80
     )
@@ -209,25 +226,29 @@ def _find(job: _Job, input_path: Path, ranges: Path | None) -> Stage[Found]:
         len(xyz) / (float(normalized.inside.sum()) * normalized.frame.voxel_nm**3),
     )
     by_nature = np.where(clusters.reference_label >= 0, far.nature, np.int16(-1))
-    chance = Chance(fused.reference_anomaly, by_nature, far.judged, by_chance.graph, reference.share)
+    chance = Chance(fused.reference_anomaly, by_nature, far.judged, far_graph, sum(one.share for one in references))
     defects: Defects = yield from job.run(
         "defects", find_defects(evidence, measured.graph, chance, clusters.threshold, params.defects), 86, 88
     )
+    notes = [*specimen_notes(near.judged, defects, normalized), *range_notes(job.issues)]
     with job.log.measure("consistency"):
-        check = consistency(xyz, measured.cells, measured.graph, params.voronoi, seed=seed)
+        notes.append(consistency_note(xyz, measured, params.voronoi, seed))
     yield Progress(89, 100, "consistency: done")
-    notes = _notes(near.judged, defects, normalized, check)
-    return Found(cloud, ranging, normalized, measured, fused, clusters, defects, channels, notes)
+    return Found(cloud, ranging, normalized, measured, fused, clusters, defects, channels, tuple(notes))
 
 
 def _read(job: _Job, input_path: Path, ranges: Path | None) -> Stage[tuple[IonCloud, RangeTable]]:
     yield Progress(0, 3, f"open {input_path.name}")
     cloud = read_cloud(input_path)
+    if cloud.n_ions < _LEAST_IONS:
+        raise EmptySelectionError(
+            f"{input_path}: {cloud.n_ions} ions; at least {_LEAST_IONS} are needed to tell a defect from chance"
+        )
     yield Progress(1, 3, f"check {cloud.n_ions} ions")
     job.note("read", (*cloud.issues, *cloud.check()))
     if ranges is not None:
         table = read_ranges(ranges)
-        job.note("ranging", (*table.issues, *lint_ranges(table), *check_ranges(table, cloud.mass_da)))
+        job.note("ranging", (*table.issues, *lint_ranges(table), *_against_spectrum(table, cloud)))
     else:
         table = yield from scaled(
             suggest(cloud, job.params.peaks), lambda p: f"suggest ranges: {p.message}", 100 / 3, 100
@@ -241,46 +262,42 @@ def _read(job: _Job, input_path: Path, ranges: Path | None) -> Stage[tuple[IonCl
     return cloud, table
 
 
-def _describe_both(
+def _against_spectrum(table: RangeTable, cloud: IonCloud) -> tuple[Issue, ...]:
+    """Compare the ranges with the spectrum; a spectrum without peaks is an issue, not the end."""
+    try:
+        return check_ranges(table, cloud.mass_da)
+    except EmptySelectionError as error:
+        return (Issue("no-peaks", f"the ranges can't be checked against the spectrum: {error}"),)
+
+
+def _describe_all(
     job: _Job,
     frame: Frame,
     estimate: BackgroundStage,
     xyz: NDArray[np.float32],
     species: NDArray[np.int16],
-    reference: Reference,
-) -> Stage[tuple[Described, Described]]:
-    """Run the chain on the measured and on the reference specimen."""
+    references: Sequence[Reference],
+) -> Stage[tuple[Described, list[Described]]]:
+    """Run the chain on the measured specimen and on its references."""
     chain = (job.params.graph, job.params.voronoi, job.params.features)
-    pair = [
+    clouds = [
+        ("measured", xyz, species, estimate.background),
+        *(("reference", one.xyz_nm, one.species_idx, one.background) for one in references),
+    ]
+    specimens = [
         Specimen(name, places, labels, estimate.channels, frame, background, *chain)
-        for name, places, labels, background in (
-            ("measured", xyz, species, estimate.background),
-            ("reference", reference.xyz_nm, reference.species_idx, reference.background),
-        )
+        for name, places, labels, background in clouds
     ]
     if job.scheduler is not None:
-        both = yield from job.run("specimens on the cluster", run_on_cluster(pair, job.scheduler), 17, 78)
-        return both[0], both[1]
-    measured = yield from job.run("measured specimen", run_chain(pair[0]), 17, 48)
-    by_chance = yield from job.run("reference specimen", run_chain(pair[1]), 48, 78)
+        found = yield from job.run("specimens on the cluster", run_on_cluster(specimens, job.scheduler), 17, 78)
+        return found[0], found[1:]
+    measured = yield from job.run("measured specimen", run_chain(specimens[0]), 17, 48)
+    step = 30 / len(references)
+    by_chance = []
+    for i, one in enumerate(specimens[1:]):
+        part = yield from job.run("reference specimen", run_chain(one), 48 + step * i, 48 + step * (i + 1))
+        by_chance.append(part)
     return measured, by_chance
-
-
-def _notes(judged: NDArray[np.bool_], defects: Defects, normalized: Normalized, check: Any) -> tuple[str, ...]:
-    """What a reader of the results must know, in sentences."""
-    notes = [
-        f"{judged.mean():.1%} of the usable ions lie deep enough inside the specimen to be judged.",
-        f"{defects.n_rejected} connected groups that stand out are explained by chance and not reported.",
-        (
-            f"Voronoi check: {check.edge_fraction:.1%} of the graph's edges join Voronoi neighbors; the variance of "
-            f"the cell volume is {check.volume_variance:.3f} (random cloud: 0.179), the mean number of faces "
-            f"{check.mean_faces:.2f} (random cloud: 15.54)."
-        ),
-    ]
-    n_left = int((~normalized.used).sum())
-    if n_left:
-        notes.append(f"{n_left} ions were left out (no finite position, or isolated noise).")
-    return tuple(notes)
 
 
 def _write(job: _Job, found: Found, work: Path, record: dict[str, Any]) -> Stage[None]:

@@ -37,9 +37,9 @@ class Found:
 
 
 def ion_columns(found: Found) -> dict[str, NDArray[Any]]:
-    """Per-ion columns in file order; ions that were left out belong to the matrix and have no anomaly."""
+    """Per-ion columns in file order; ions that were left out or not judged have no anomaly."""
     used, n = found.normalized.used, found.cloud.n_ions
-    xyz = found.normalized.xyz_nm
+    xyz, judged = found.normalized.xyz_nm, found.measured.features.judged
 
     def spread(values: NDArray[Any], fill: Any) -> NDArray[Any]:
         out = np.full(n, fill, values.dtype)
@@ -56,7 +56,7 @@ def ion_columns(found: Found) -> dict[str, NDArray[Any]]:
         "defect": spread(found.defects.instance, 0),
         "class_idx": spread(found.defects.class_idx, 0),
         "defect_probability": spread(found.defects.probability, 0),
-        "anomaly_score": spread(found.fused.anomaly, np.nan),
+        "anomaly_score": spread(np.where(judged, found.fused.anomaly, np.float32(np.nan)), np.nan),
     }
 
 

@@ -73,4 +73,9 @@ class StageLog:
             sampler.join()
             peak = max(peak, process.memory_info().rss)
             seconds = round(time.perf_counter() - start, 3)
-            self.entries.append({"name": name, "seconds": seconds, "peak_rss_bytes": int(peak)})
+            known = next((entry for entry in self.entries if entry["name"] == name), None)
+            if known is None:
+                self.entries.append({"name": name, "seconds": seconds, "peak_rss_bytes": int(peak)})
+            else:  # a stage that runs several times
+                known["seconds"] = round(known["seconds"] + seconds, 3)
+                known["peak_rss_bytes"] = max(known["peak_rss_bytes"], int(peak))

@@ -14,6 +14,7 @@ from napari_aptdefect.pipeline.report_data import ReportData
 from napari_aptdefect.plot.colors import CLASS_COLORS, hex_color, species_colors
 
 MAX_ROWS: Final = 200
+_CERTAIN: Final = 0.99
 """Largest number of defects in the table of the page."""
 
 NOT_VISIBLE: Final = ("vacancy", "interstitial", "stacking_fault")
@@ -42,7 +43,7 @@ def page_context(data: ReportData) -> dict[str, Any]:
         "parameters": _parameters(record.get("parameters") or {}),
         "versions": dict(record.get("versions") or {}),
         "stages": _stages(record.get("stages") or ()),
-        "issues": [dict(issue) for issue in record.get("issues") or ()],
+        "issues": sorted(map(dict, record.get("issues") or ()), key=lambda issue: issue.get("severity") == "info"),
         "ionic": _ionic_rows(data, found),
         "n_unranged": int((data.species_idx < 0).sum()),
         "n_ions": data.n_ions,
@@ -85,6 +86,12 @@ def limits(data: ReportData) -> list[str]:
         sentences.append(
             "Single vacancies, single interstitials and undecorated stacking faults can't be judged: atom probe data "
             "do not show them."
+        )
+    if len(data.defects):
+        sentences.append(
+            "A probability says how surely a defect is no chance of a random cloud with this density and composition. "
+            "It does not say that its name is right, nor that it is no artifact of the instrument (a pole, a zone "
+            "line, local magnification)."
         )
     n_unranged = int((data.species_idx < 0).sum())
     if n_unranged == data.n_ions:
@@ -158,8 +165,8 @@ def _class_rows(data: ReportData) -> list[dict[str, Any]]:
         finite = values[np.isfinite(values)]
         text = "not known"
         if len(finite):
-            low, high = f"{finite.min():.2f}", f"{finite.max():.2f}"
-            text = low if low == high else f"{low} to {high}, median {np.median(finite):.2f}"
+            low, high = _probability(float(finite.min())), _probability(float(finite.max()))
+            text = low if low == high else f"{low} to {high}, median {_probability(float(np.median(finite)))}"
         color = hex_color(CLASS_COLORS.get(name, CLASS_COLORS["unknown"]))
         n = len(values)
         rows.append({"name": name, "plural": _plural(name, n), "n": n, "probability": text, "color": color})
@@ -185,10 +192,15 @@ def _defect_rows(data: ReportData) -> Iterator[dict[str, Any]]:
             "position": ", ".join(_number(row[f"centroid_{axis}_nm"], ".1f") for axis in "xyz"),
             "volume": _number(row["volume_nm3"], ".3g"),
             "composition": shown,
-            "probability": _number(row["probability"], ".2f"),
+            "probability": _probability(row["probability"]),
             "score": _number(row["anomaly_score"], ".3g"),
             "surface": "yes" if row["touches_surface"] else "no",
         }
+
+
+def _probability(value: float | None) -> str:
+    """Two digits, and no more certainty than they hold."""
+    return "above 0.99" if value is not None and value > _CERTAIN else _number(value, ".2f")
 
 
 def _number(value: float | None, style: str) -> str:

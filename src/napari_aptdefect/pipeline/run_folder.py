@@ -9,7 +9,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -119,6 +119,7 @@ def new_run(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             raise RunFolderError(f"{path} exists and is no run folder; choose another place for --out")
         elif not overwrite:
             raise RunFolderError(f"{path} already holds a run; choose another place or say --overwrite")
+    made = [parent for parent in path.parents if not parent.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
@@ -136,6 +137,9 @@ def new_run(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             work.replace(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        for parent in made:  # the innermost first
+            with suppress(OSError):
+                parent.rmdir()  # leaves alone what holds anything
 
 
 def write_ions(work: Path, columns: Mapping[str, Any]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from napari_aptdefect.apt.graph import GraphParams, build_graph
 from napari_aptdefect.apt.voronoi import VoronoiParams, voronoi_cells
 from napari_aptdefect.data import NeighborGraph
 from napari_aptdefect.data.cells import VoronoiCells
-from napari_aptdefect.errors import MissingExtraError, RunFolderError
+from napari_aptdefect.errors import MissingExtraError, ParameterError, RunFolderError
 from napari_aptdefect.fields import Background, Frame
 from napari_aptdefect.stage import Progress, Stage, drain
 
@@ -41,6 +43,26 @@ class Described:
     graph: NeighborGraph
     cells: VoronoiCells
     features: Features
+
+
+def joined(parts: Sequence[Described]) -> tuple[Features, NeighborGraph]:
+    """Features and graph of several specimens as of one, with no edge between them."""
+    if len(parts) == 1:
+        return parts[0].features, parts[0].graph
+    first = parts[0].features
+    arrays: dict[str, Any] = {
+        one.name: np.concatenate([getattr(part.features, one.name) for part in parts])
+        for one in fields(Features)
+        if isinstance(getattr(first, one.name), np.ndarray)
+    }
+    nodes = np.cumsum([0, *(part.graph.n_nodes for part in parts[:-1])])
+    edges = np.cumsum([0, *(len(part.graph.indices) for part in parts[:-1])])
+    graph = NeighborGraph(
+        np.concatenate([[0], *(part.graph.indptr[1:] + e for part, e in zip(parts, edges, strict=True))]),
+        np.concatenate([part.graph.indices + np.int32(n) for part, n in zip(parts, nodes, strict=True)]),
+        np.concatenate([part.graph.lengths_nm for part in parts]),
+    )
+    return replace(first, **arrays), graph
 
 
 # Where in the chain each step ends, in percent; from measured times on a million ions.
@@ -95,6 +117,7 @@ def run_on_cluster(specimens: Sequence[Specimen], scheduler: str) -> Stage[list[
         raise MissingExtraError(
             "a scheduler address needs dask.distributed: pip install 'napari-aptdefect[cluster]'"
         ) from error
+    check_scheduler(scheduler)
     try:
         client = Client(scheduler, timeout=10, set_as_default=False)
     except (OSError, ValueError, DaskTimeoutError) as error:
@@ -110,6 +133,28 @@ def run_on_cluster(specimens: Sequence[Specimen], scheduler: str) -> Stage[list[
         finally:
             client.cancel(futures)
     return results
+
+
+def check_scheduler(scheduler: str) -> None:
+    """Make sure that something answers at the address of a scheduler, before any work is done.
+
+    Raises
+    ------
+    ParameterError
+        If the address is none.
+    RunFolderError
+        If nothing answers there.
+    """
+    kind, _, place = scheduler.partition("://")
+    if kind == "inproc" and place:
+        return
+    host, _, port = place.rpartition(":")
+    if kind not in ("tcp", "tls", "ws", "wss") or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ParameterError(f"{scheduler!r} is no address of a Dask scheduler; give one such as tcp://host:8786")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise RunFolderError(f"no Dask scheduler answers at {scheduler}: {error}") from error
 
 
 def _chain_result(specimen: Specimen) -> Described:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+_LEAST_Q = 1e-3
+_LEAST_SLOPE = 1.0  # a single ion one reference unit above the gate; keeps a reference without groups finite
+
 
 def false_discovery(mass: NDArray[np.float64], chance: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    """Share of chance findings among the groups of at least each mass."""
+    """Share of chance findings among the groups of at least each mass, never below one in a thousand.
+
+    The floor is what the exponential tail can be trusted for; smaller numbers would come from the tail's shape alone.
+    """
     if len(mass) == 0:
         return np.zeros(0)
     expected = _expected_by_chance(mass, chance) / max(share, 1e-6)
     order = np.argsort(-mass, kind="stable")
     found = np.searchsorted(-mass[order], -mass, side="right")
-    q = np.minimum(expected / found, 1.0)
+    q = np.clip(expected / found, _LEAST_Q, 1.0)
     ordered = np.minimum.accumulate(q[order][::-1])[::-1]  # a stronger group is never less certain
     out = np.empty_like(q)
     out[order] = ordered
@@ -21,18 +27,16 @@ def false_discovery(mass: NDArray[np.float64], chance: NDArray[np.float64], shar
 
 
 def _expected_by_chance(mass: NDArray[np.float64], chance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Expected number of chance groups of at least each mass in one reference.
+    """Expected number of chance groups of at least each mass in the references together.
 
-    One group more than was seen is assumed at the top (as in permutation tests), so certainty is never claimed from a
-    count of zero within the range of the reference; beyond it the tail falls off exponentially with the mean excess of
-    the upper tenth, at least ten, of the chance groups.
+    One group more than was seen is assumed at the top (as in permutation tests). Beyond the heaviest group the number
+    falls off exponentially, with the larger of the mean excess of the upper tenth, at least ten, of the chance groups
+    and a tenth of the heaviest.
     """
-    if len(chance) == 0:
-        return np.ones_like(mass)
-    ordered = np.sort(chance)
+    ordered = np.sort(chance) if len(chance) else np.zeros(1)
     counted = len(ordered) - np.searchsorted(ordered, mass, side="left") + 1.0
     upper = ordered[-max(10, len(ordered) // 10) :]
-    slope = max(float(np.mean(upper - upper[0])), 0.1 * float(ordered[-1]), 1e-9)
+    slope = max(float(np.mean(upper - upper[0])), 0.1 * float(ordered[-1]), _LEAST_SLOPE)
     tail = 2.0 * np.exp(-(mass - ordered[-1]) / slope)
     return np.asarray(np.where(mass > ordered[-1], np.minimum(tail, 1.0), counted))
 

@@ -56,7 +56,7 @@ def connected(links: sparse.csr_array, rows: NDArray[np.int64]) -> list[NDArray[
 def connected_groups(
     graph: NeighborGraph, nature: NDArray[np.int16], anomaly: NDArray[np.float32], threshold: float
 ) -> tuple[list[NDArray[np.int64]], NDArray[np.float64]]:
-    """Connected groups of at least two ions of one nature that stand out: their rows and masses."""
+    """Connected groups of ions of one nature that stand out, single ions too: their rows and masses."""
     rows = np.flatnonzero(nature >= 0)
     if len(rows) == 0:
         return [], np.zeros(0)
@@ -67,5 +67,4 @@ def connected_groups(
     size = np.bincount(label, minlength=n)
     mass = np.bincount(label, (anomaly[rows] - threshold).astype(np.float64), minlength=n).astype(np.float64)
     members = np.split(rows[np.argsort(label, kind="stable")], np.cumsum(size)[:-1])
-    kept = np.flatnonzero(size > 1)
-    return [members[i] for i in kept], mass[kept]
+    return list(members), mass

@@ -17,7 +17,7 @@ class DefectsParams(Params):
     false_discovery_rate: float = param(
         0.05,
         title="False discovery rate",
-        description="Expected share of chance findings among the reported defects.",
+        description="Largest expected share of chance among the connected groups that defects are taken from.",
         ge=0.0001,
         le=0.5,
     )
@@ -121,9 +121,9 @@ class Defects:
     class_idx
         Shape (N,), int8: index into `DEFECT_CLASSES`.
     probability
-        Shape (N,), float32: probability that the ion belongs to a defect.
+        Shape (N,), float32: probability that the ion belongs to the reported defect it lies in; 0 outside.
     n_rejected
-        Number of connected groups that chance explains.
+        Number of connected groups of the least size of a defect that chance explains.
     """
 
     defects: tuple[Defect, ...]

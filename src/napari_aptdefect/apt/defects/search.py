@@ -37,7 +37,8 @@ def find_defects(
     The mass of a group is the sum of its ions' excess anomaly (cluster-mass inference; Bullmore et al. 1999, doi
     10.1109/42.750253). E(m), the number of chance groups of mass m and more in a specimen of this size, is counted in
     the reference and continued beyond its largest group by an exponential tail; q(m) = E(m) / n(m) with n(m) groups
-    found (Benjamini & Hochberg 1995, doi 10.1111/j.2517-6161.1995.tb02031.x).
+    found: an empirical false discovery rate of groups (Storey & Tibshirani 2003, doi 10.1073/pnas.1530509100). One
+    group can fall into several defects, which then share its q.
     """
     params = params or DefectsParams()
     yield Progress(0, 3, "connected groups")
@@ -46,20 +47,20 @@ def find_defects(
     yield Progress(1, 3, "comparison with chance")
     q = false_discovery(mass, chance_mass, chance.share)
     probability = np.zeros(len(evidence.anomaly), np.float32)
+    matrix = np.ones(len(evidence.anomaly))
     judged = evidence.judged
-    probability[judged] = 1 - local_chance(evidence.anomaly[judged], chance.anomaly[chance.judged])
+    matrix[judged] = local_chance(evidence.anomaly[judged], chance.anomaly[chance.judged])
     instance = np.zeros(len(evidence.anomaly), np.int32)
     class_idx = np.zeros(len(evidence.anomaly), np.int8)
     defects: list[Defect] = []
     yield Progress(2, 3, "classes")
     height = np.zeros(len(evidence.anomaly), np.float32)  # of the accepted group an ion belongs to
     links = graph.matrix()
-    n_accepted = 0
+    n_rejected = 0
     for group in np.argsort(-mass, kind="stable"):
-        probability[groups[group]] *= np.float32(1 - q[group])
         if q[group] > params.false_discovery_rate:
+            n_rejected += len(groups[group]) >= params.min_ions
             continue
-        n_accepted += 1
         peak = np.percentile(evidence.anomaly[groups[group]], 95)
         rim = peak < _RIM * height[around(links, groups[group])].max(initial=0)
         height[groups[group]] = peak
@@ -69,5 +70,6 @@ def find_defects(
             defect = describe_defect(evidence, rows, float(q[group]), params)
             defects.append(defect)
             instance[rows] = len(defects)
+            probability[rows] = (1 - matrix[rows]) * (1 - q[group])
             class_idx[rows] = DEFECT_CLASSES.index(defect.defect_class)
-    return Defects(tuple(defects), instance, class_idx, probability, len(groups) - n_accepted)
+    return Defects(tuple(defects), instance, class_idx, probability, n_rejected)
