@@ -64,6 +64,8 @@ make_venv() {
     apt_install "$package"
   fi
   say "Making a virtual environment in $folder with $("$python" --version)"
+  # tox leaves a file .venv that names one of its environments; a folder goes in its place.
+  [ ! -f "$folder" ] || rm "$folder"
   "$python" -m venv --clear "$folder"
   "$folder/bin/python" -m pip install -q --upgrade "pip>=25.3" -c constraints.txt
 }
