@@ -131,3 +131,11 @@ def test_counts_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(ParameterError, match="ions_per_pulse"):
         io.write(cloud.with_columns(ions_per_pulse=np.full(20, -1)), tmp_path / "b.epos")
     assert not (tmp_path / "b.epos").exists()
+
+
+@pytest.mark.parametrize("n_bytes", [1, 16, 32, 43])
+def test_part_of_one_ion_is_no_pos(tmp_path, n_bytes):
+    path = tmp_path / "cut.epos"
+    path.write_bytes(bytes(range(1, 45))[:n_bytes])
+    with pytest.raises(FormatError, match="44"):
+        io.read(path)
