@@ -25,6 +25,19 @@ _PLACES: Final = np.array([[0.0, 0.0], [A_NM / 2, A_NM / np.sqrt(12)], [0.0, A_N
 _NORMALS: Final = np.array([[np.cos(t), np.sin(t)] for t in np.deg2rad([30.0, 90.0, 150.0])])
 
 
+_CUBIC_BILAYERS: Final = {"I1": 1, "I2": 2, "E": 3}
+
+
+def n_cubic_bilayers(fault: str) -> int:
+    """Bilayers with cubic surroundings in a basal stacking fault: 1 in I1, 2 in I2, 3 in the extrinsic fault E."""
+    return _CUBIC_BILAYERS[fault]
+
+
+def fault_thickness_nm(fault: str) -> float:
+    """Thickness of the slab that a basal stacking fault labels: its cubic bilayers and one more, nm."""
+    return (_CUBIC_BILAYERS[fault] + 1) * BILAYER_NM
+
+
 def hexagon_area_nm2(apothem_nm: float) -> float:
     """Cross section of a regular hexagon from the distance between its center and a side, nm²."""
     return float(2 * np.sqrt(3) * apothem_nm**2)
