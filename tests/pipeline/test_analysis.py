@@ -12,8 +12,10 @@ import pytest
 
 from napari_aptdefect.data import DEFECT_CLASSES, DEFECT_SCHEMA, Ion, IonCloud, MassRange, RangeTable
 from napari_aptdefect.errors import EmptySelectionError, MissingFileError, ParameterError, RunFolderError
-from napari_aptdefect.io import read_ranges, write
+from napari_aptdefect.io import read_cloud, read_ranges, write
 from napari_aptdefect.pipeline import AnalysisParams, RunFolder, analyze, load_params, rerun
+from napari_aptdefect.pipeline.finding import find
+from napari_aptdefect.pipeline.outputs import ion_columns
 from napari_aptdefect.pipeline.run_folder import ION_SCHEMA, UNRANGED
 from napari_aptdefect.stage import drain
 
@@ -63,6 +65,15 @@ def test_ion_table_follows_the_contract(run: RunFolder, specimen: Path) -> None:
     probability = table["defect_probability"].to_numpy()
     assert probability.min() >= 0
     assert probability.max() <= 1
+
+
+def test_a_cloud_in_memory_gives_what_its_file_gives(run: RunFolder, specimen: Path) -> None:
+    cloud, ranges = read_cloud(specimen / "tip.pos"), read_ranges(specimen / "tip.rrng")
+    cloud.check()  # as reading does; else the odd ions are warned of when they are used
+    columns = ion_columns(drain(find(cloud, ranges, AnalysisParams.model_validate(_FAST), seed=1)))
+    table = run.ions()
+    for name in ("cluster", "defect", "defect_probability", "anomaly_score"):
+        np.testing.assert_array_equal(columns[name], table[name])
 
 
 def test_ions_that_cannot_be_used_are_kept_as_matrix(run: RunFolder) -> None:

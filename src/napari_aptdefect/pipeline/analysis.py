@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from napari_aptdefect.apt.background import BackgroundStage, estimate_background
-from napari_aptdefect.apt.clustering import Candidates, Clusters, cluster
-from napari_aptdefect.apt.defects import Chance, Defects, Evidence, find_defects
-from napari_aptdefect.apt.fusion import Fused, fuse
-from napari_aptdefect.apt.normalize import Normalized, normalize
-from napari_aptdefect.apt.ranging import Ranging, check_ranges, identify, lint_ranges, suggest
-from napari_aptdefect.apt.reference import Reference, matched_reference, n_draws
+from napari_aptdefect.apt.ranging import check_ranges, lint_ranges, suggest
 from napari_aptdefect.data import IonCloud, RangeTable
 from napari_aptdefect.errors import EmptySelectionError, Issue, RunFolderError
-from napari_aptdefect.fields import Frame
 from napari_aptdefect.io import read_cloud, read_ranges, write
 from napari_aptdefect.pipeline.defect_rows import defect_table
-from napari_aptdefect.pipeline.notes import consistency_note, range_notes, specimen_notes
+from napari_aptdefect.pipeline.finding import LEAST_IONS, Job, find_with
+from napari_aptdefect.pipeline.notes import consistency_note
 from napari_aptdefect.pipeline.outputs import Found, dictionaries, ion_columns, summarize, volumes
 from napari_aptdefect.pipeline.params import AnalysisParams, load_params
-from napari_aptdefect.pipeline.record import StageLog, sha256_of, versions
+from napari_aptdefect.pipeline.record import sha256_of, versions
 from napari_aptdefect.pipeline.report import ReportData, write_report
 from napari_aptdefect.pipeline.run_folder import (
     RunFolder,
@@ -35,42 +26,10 @@ from napari_aptdefect.pipeline.run_folder import (
     write_record,
     write_volumes,
 )
-from napari_aptdefect.pipeline.specimen import (
-    Described,
-    Specimen,
-    check_scheduler,
-    joined,
-    run_chain,
-    run_on_cluster,
-    scaled,
-)
+from napari_aptdefect.pipeline.specimen import check_scheduler, scaled
 from napari_aptdefect.stage import Progress, Stage
 
 __all__ = ["AnalysisParams", "analyze", "load_params", "rerun"]
-
-_LEAST_IONS = 200  # below, no neighborhood is large enough to be compared with chance
-
-
-class _Job:
-    """One analysis: keeps the log of its stages and the issues they report."""
-
-    def __init__(self, params: AnalysisParams, seed: int, scheduler: str | None) -> None:
-        self.params, self.seed, self.scheduler = params, seed, scheduler
-        self.log = StageLog()
-        self.issues: list[dict[str, Any]] = []
-
-    def note(self, stage: str, issues: tuple[Issue, ...]) -> None:
-        """Keep issues for the record; none is dropped."""
-        self.issues += [
-            {"code": i.code, "message": str(i), "severity": i.severity, "stage": stage}
-            for i in dict.fromkeys(issues)  # the same one can come from opening and from checking
-        ]
-
-    def run(self, name: str, stage: Stage[Any], start: float, stop: float) -> Stage[Any]:
-        """Run one stage, measured, its progress mapped to start..stop of 100."""
-        with self.log.measure(name):
-            result = yield from scaled(stage, lambda p: f"{name}: {p.message}", start, stop)
-        return result
 
 
 def analyze(
@@ -120,7 +79,7 @@ def analyze(
     >>> from napari_aptdefect.stage import drain  # doctest: +SKIP
     >>> run = drain(analyze(Path("tip.epos"), Path("tip-run"), ranges=Path("tip.rrng")))  # doctest: +SKIP
     """
-    job = _Job(params or AnalysisParams(), seed, scheduler)
+    job = Job(params or AnalysisParams(), seed, scheduler)
     if scheduler is not None:
         check_scheduler(scheduler)
     started = datetime.now(UTC)
@@ -166,83 +125,23 @@ def rerun(run: Path, out: Path) -> Stage[RunFolder]:
     return result
 
 
-def _find(job: _Job, input_path: Path, ranges: Path | None) -> Stage[Found]:
-    """Run all stages."""
-    params, seed = job.params, job.seed
+def _find(job: Job, input_path: Path, ranges: Path | None) -> Stage[Found]:
+    """Read, run all stages, and check their consistency."""
     cloud, table = yield from job.run("read", _read(job, input_path, ranges), 0, 6)
-    ranging: Ranging = yield from job.run("ranging", identify(cloud, table, params.ranging), 6, 8)
-    normalized: Normalized = yield from job.run("normalize", normalize(cloud.xyz_nm, params.normalize), 8, 11)
-    job.note("normalize", normalized.issues)
-    used = normalized.used
-    xyz, species = normalized.xyz_nm[used], ranging.ion_idx[used]
-    if len(xyz) < _LEAST_IONS:
-        raise EmptySelectionError(
-            f"{input_path}: {len(xyz)} usable ions; at least {_LEAST_IONS} are needed to tell a defect from chance"
-        )
-    estimate: BackgroundStage = yield from job.run(
-        "background",
-        estimate_background(xyz, species, normalized.frame, normalized.inside, params.background),
-        11,
-        15,
-    )
-    background, channels = estimate.background, estimate.channels
-    references = []
-    for draw in range(n_draws(len(xyz), params.reference)):
-        drawn: Reference = yield from job.run(
-            "reference",
-            matched_reference(normalized.frame, background, channels, params.reference, seed=seed, draw=draw),
-            15,
-            17,
-        )
-        references.append(drawn)
-    measured, by_chance = yield from _describe_all(job, normalized.frame, estimate, xyz, species, references)
-    near, (far, far_graph) = measured.features, joined(by_chance)
-    fused: Fused = yield from job.run(
-        "fusion", fuse(near.sets, far.sets, near.judged, far.judged, params.fusion), 78, 80
-    )
-    clusters: Clusters = yield from job.run(
-        "clustering",
-        cluster(
-            Candidates(fused.vectors, fused.anomaly, near.judged),
-            Candidates(fused.reference_vectors, fused.reference_anomaly, far.judged),
-            params.clustering,
-            seed=seed,
-        ),
-        80,
-        86,
-    )
-    evidence = Evidence(
-        xyz,
-        fused.anomaly,
-        np.where(clusters.label >= 0, near.nature, np.int16(-1)),
-        near.strength,
-        near.judged,
-        near.enrichment,
-        near.background_share,
-        near.density_evidence,
-        near.density_ratio,
-        np.where(measured.cells.bounded, measured.cells.volume_nm3, np.nan).astype(np.float32),
-        near.surface_nm,
-        len(xyz) / (float(normalized.inside.sum()) * normalized.frame.voxel_nm**3),
-    )
-    by_nature = np.where(clusters.reference_label >= 0, far.nature, np.int16(-1))
-    chance = Chance(fused.reference_anomaly, by_nature, far.judged, far_graph, sum(one.share for one in references))
-    defects: Defects = yield from job.run(
-        "defects", find_defects(evidence, measured.graph, chance, clusters.threshold, params.defects), 86, 88
-    )
-    notes = [*specimen_notes(near.judged, defects, normalized), *range_notes(job.issues)]
+    found: Found = yield from find_with(job, cloud, table, str(input_path))
+    xyz = found.normalized.xyz_nm[found.normalized.used]
     with job.log.measure("consistency"):
-        notes.append(consistency_note(xyz, measured, params.voronoi, seed))
+        note = consistency_note(xyz, found.measured, job.params.voronoi, job.seed)
     yield Progress(89, 100, "consistency: done")
-    return Found(cloud, ranging, normalized, measured, fused, clusters, defects, channels, tuple(notes))
+    return replace(found, notes=(*found.notes, note))
 
 
-def _read(job: _Job, input_path: Path, ranges: Path | None) -> Stage[tuple[IonCloud, RangeTable]]:
+def _read(job: Job, input_path: Path, ranges: Path | None) -> Stage[tuple[IonCloud, RangeTable]]:
     yield Progress(0, 3, f"open {input_path.name}")
     cloud = read_cloud(input_path)
-    if cloud.n_ions < _LEAST_IONS:
+    if cloud.n_ions < LEAST_IONS:
         raise EmptySelectionError(
-            f"{input_path}: {cloud.n_ions} ions; at least {_LEAST_IONS} are needed to tell a defect from chance"
+            f"{input_path}: {cloud.n_ions} ions; at least {LEAST_IONS} are needed to tell a defect from chance"
         )
     yield Progress(1, 3, f"check {cloud.n_ions} ions")
     job.note("read", (*cloud.issues, *cloud.check()))
@@ -270,37 +169,7 @@ def _against_spectrum(table: RangeTable, cloud: IonCloud) -> tuple[Issue, ...]:
         return (Issue("no-peaks", f"the ranges can't be checked against the spectrum: {error}"),)
 
 
-def _describe_all(
-    job: _Job,
-    frame: Frame,
-    estimate: BackgroundStage,
-    xyz: NDArray[np.float32],
-    species: NDArray[np.int16],
-    references: Sequence[Reference],
-) -> Stage[tuple[Described, list[Described]]]:
-    """Run the chain on the measured specimen and on its references."""
-    chain = (job.params.graph, job.params.voronoi, job.params.features)
-    clouds = [
-        ("measured", xyz, species, estimate.background),
-        *(("reference", one.xyz_nm, one.species_idx, one.background) for one in references),
-    ]
-    specimens = [
-        Specimen(name, places, labels, estimate.channels, frame, background, *chain)
-        for name, places, labels, background in clouds
-    ]
-    if job.scheduler is not None:
-        found = yield from job.run("specimens on the cluster", run_on_cluster(specimens, job.scheduler), 17, 78)
-        return found[0], found[1:]
-    measured = yield from job.run("measured specimen", run_chain(specimens[0]), 17, 48)
-    step = 30 / len(references)
-    by_chance = []
-    for i, one in enumerate(specimens[1:]):
-        part = yield from job.run("reference specimen", run_chain(one), 48 + step * i, 48 + step * (i + 1))
-        by_chance.append(part)
-    return measured, by_chance
-
-
-def _write(job: _Job, found: Found, work: Path, record: dict[str, Any]) -> Stage[None]:
+def _write(job: Job, found: Found, work: Path, record: dict[str, Any]) -> Stage[None]:
     """Write tables, grids, report and, last, the record."""
     with job.log.measure("write"):
         table = defect_table(found.defects, found.normalized.used, found.ranging)
@@ -336,7 +205,7 @@ def _write(job: _Job, found: Found, work: Path, record: dict[str, Any]) -> Stage
     write_record(work, record)
 
 
-def _provenance(job: _Job, input_path: Path, ranges: Path | None, found: Found, started: datetime) -> dict[str, Any]:
+def _provenance(job: Job, input_path: Path, ranges: Path | None, found: Found, started: datetime) -> dict[str, Any]:
     table = found.ranging.table
     return {
         "format": "napari-aptdefect run 1",
