@@ -83,7 +83,7 @@ def time_of_flight(
     The inverse of m/q = 2 e V (t - t0)² / L². The errors of the time (jitter, late evaporation, energy deficit) are in
     the masses already, as the shape of their peaks.
     """
-    time = np.sqrt(mass_da / volts, dtype=np.float32)
+    time: NDArray[np.float32] = np.sqrt(mass_da / volts, dtype=np.float32)
     time *= flight_path_mm(detector_mm, model)
     time *= np.float32(1 / math.sqrt(DA_PER_V_NS2_MM2))
     time += np.float32(model.t0_ns)

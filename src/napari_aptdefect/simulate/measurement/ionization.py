@@ -192,7 +192,7 @@ class Draws:
     efficiency: np.random.Generator
 
 
-def ionize(atoms: Atoms, radius_nm: float, chemistry: Chemistry, draws: Draws) -> Stage[Ions]:
+def ionize(atoms: Atoms, radius_nm: float, chemistry: Chemistry, draws: Draws, n_steps: int = 1) -> Stage[Ions]:
     """Decide for every atom whether it leaves as an ion, as which one, and whether the detector would see it.
 
     Parameters
@@ -205,6 +205,8 @@ def ionize(atoms: Atoms, radius_nm: float, chemistry: Chemistry, draws: Draws) -
         Kinds of ions and their shares.
     draws
         Random streams.
+    n_steps
+        Steps of the measurement, of which this one is the first.
 
     Yields
     ------
@@ -222,7 +224,7 @@ def ionize(atoms: Atoms, radius_nm: float, chemistry: Chemistry, draws: Draws) -
     parts: list[tuple[NDArray[Any], ...]] = []
     counts = dict.fromkeys(("lost_ga", "lost_n", "in_molecules"), 0)
     for rows in _chunks(len(atoms)):
-        yield Progress(rows.start, len(atoms), "field evaporation")
+        yield Progress(rows.start / len(atoms), n_steps, "field evaporation")
         field = local_field(atoms.xyz_nm[rows], radius_nm, chemistry.model)
         element = atoms.element[rows]
         species = chemistry.code_of_element[element]

@@ -22,6 +22,7 @@ _STREAMS: Final = (
     "loss", "molecules", "charge", "efficiency", "order", "pulses", "isotopes", "peaks", "blur", "background", "gaps",
 )  # fmt: skip
 _ATOM_VOLUME_NM3: Final = 0.011416  # of GaN, a = 0.3189 nm, c = 0.5185 nm
+_N_STEPS: Final = 6
 _CHAIN: Final = 4  # an ion that follows others leaves up to some correlation lengths below the first
 
 _Columns = dict[str, NDArray[Any]]
@@ -64,7 +65,7 @@ def measure(
 
     Notes
     -----
-    `docs/measurement.md` gives the equations, their sources, and what is not modeled. Memory peaks near 100 bytes per
+    `docs/measurement.md` gives the equations, their sources, and what is not modeled. Memory peaks near 65 bytes per
     atom, the result included.
 
     Examples
@@ -82,24 +83,25 @@ def measure(
     seeds = rng.integers(2**63, size=len(_STREAMS))
     streams = {name: np.random.default_rng(int(seed)) for name, seed in zip(_STREAMS, seeds, strict=True)}
     chemistry = Chemistry(atoms, model)
-    ions = yield from ionize(atoms, radius_nm, chemistry, Draws(*(streams[name] for name in _STREAMS[:4])))
-    yield Progress(1, 6, "order of evaporation")
+    draws = Draws(*(streams[name] for name in _STREAMS[:4]))
+    ions = yield from ionize(atoms, radius_nm, chemistry, draws, n_steps=_N_STEPS)
+    yield Progress(1, _N_STEPS, "order of evaporation")
     hits = _arrivals(atoms, ions, radius_nm, model, streams)
     counts = {"atoms": len(atoms), **ions.counts, "undetected": len(ions.atom_idx) - len(hits["event"])}
     del ions
-    yield Progress(2, 6, "trajectories")
+    yield Progress(2, _N_STEPS, "trajectories")
     _fly(hits, atoms, lenses, radius_nm, model, streams["blur"])
-    yield Progress(3, 6, "times of flight")
+    yield Progress(3, _N_STEPS, "times of flight")
     _time(hits, chemistry, streams)
     counts["hidden"] = _hide(hits, model)
     if not len(hits["event"]):
         raise EmptySelectionError("no ion was detected; raise the efficiency or measure more atoms")
-    yield Progress(4, 6, "reconstruction")
+    yield Progress(4, _N_STEPS, "reconstruction")
     _place(hits, radius_nm, model)
-    yield Progress(5, 6, "background")
+    yield Progress(5, _N_STEPS, "background")
     counts["background"] = _add_background(hits, len(chemistry.kinds), model, streams["background"])
     counts["ions"] = len(hits["event"])
-    yield Progress(6, 6, "pulses")
+    yield Progress(_N_STEPS, _N_STEPS, "pulses")
     return _finish(hits, chemistry, counts, streams["gaps"])
 
 
