@@ -75,7 +75,7 @@ def scores_figure(rows: Sequence[Row]) -> Figure:
                     _dot(axis, row, names, interval.mean, interval.low, interval.high)
             axis.set_xlim(0, 1)
             axis.set_xlabel(title if level == levels[0] else "")
-            axis.set_title(f"level {level}" if line is axes[0] else "")
+            axis.set_title(f"level {level}" if score == scores[0][0] else "")
             _name_axis(axis, names)
     _legend(figure, rows)
     return figure
