@@ -39,7 +39,7 @@ def test_threshold(probability: list[float], right: list[int], limit: float, exp
 claims = st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.booleans()), max_size=12)
 
 
-@settings(deadline=None)
+@settings(derandomize=True, deadline=None)
 @given(claims, st.floats(0, 1))
 def test_threshold_is_the_lowest_that_keeps_the_limit(pairs: list[tuple[float, bool]], limit: float) -> None:
     probability, right = np.array([p for p, _ in pairs]), np.array([r for _, r in pairs], bool)

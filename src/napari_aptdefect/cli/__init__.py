@@ -48,6 +48,7 @@ VERBS: Final = {
     "analyze": ("analysis:analyze", "Find the defects in an ion cloud and write a run folder with a report."),
     "rerun": ("analysis:rerun", "Repeat a run with the same input, parameters and seed."),
     "simulate gan-nanowire": ("simulate:gan_nanowire", "Make an ion cloud of a GaN nanowire with known defects."),
+    "evaluate": ("evaluate:evaluate", "Hold a run against the truth of the specimen it analyzed."),
     "gui": ("window:gui", "Open napari with runs or files."),
     "demo": ("demo:demo", "Analyze the built-in sample and a real data set, and show the result."),
 }

@@ -74,7 +74,8 @@ def instance_numbers(values: ArrayLike, name: str, length: int | None = None) ->
             f"{name} must hold instance numbers from 1, 0 or -1 where there is none, "
             f"got {int(array.min())} to {int(array.max())}"
         )
-    return np.maximum(array, 0).astype(np.int32)
+    numbers: NDArray[np.int32] = np.maximum(array, 0).astype(np.int32)
+    return numbers
 
 
 def defect_numbers(values: ArrayLike, name: str) -> NDArray[np.int32]:
