@@ -47,8 +47,22 @@ def overridden(params: P, changes: Mapping[str, Any]) -> P:
     ParameterError
         If a value is out of its bounds.
     """
+    return made(type(params), params.model_dump(), changes)
+
+
+def made(model: type[P], *values: Mapping[str, Any]) -> P:
+    """Make parameters from what is given, the later values over the earlier; the rest keeps its default.
+
+    Raises
+    ------
+    ParameterError
+        If a value is out of its bounds.
+    """
+    merged: dict[str, Any] = {}
+    for one in values:
+        merged = _merged(merged, one)
     try:
-        return type(params).model_validate(_merged(params.model_dump(), changes))
+        return model.model_validate(merged)
     except ModelError as error:
         raise ParameterError(_model_message(error)) from error
 
@@ -88,6 +102,8 @@ def _with_help(model: type[BaseModel], group: Group) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         kind = field.annotation
+        if _holds_models(kind):
+            continue  # a list of models is for a file, not for a command line
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             own = Group(f"{group.name}: {field.title or name}", sort_key=1)
             fields[name] = (_with_help(kind, own), field)
@@ -95,6 +111,15 @@ def _with_help(model: type[BaseModel], group: Group) -> type[BaseModel]:
             help_ = Parameter(help=_help(field), group=group)
             fields[name] = (Annotated[field.rebuild_annotation(), BeforeValidator(_choice(kind)), help_], field)
     return create_model(model.__name__, __config__=ConfigDict(frozen=True, extra="forbid"), **fields)
+
+
+def _holds_models(kind: Any) -> bool:
+    """Whether a field is a list of models, of one kind or of several."""
+    if get_origin(kind) is not tuple:
+        return False
+    parts = [part for arg in get_args(kind) for part in (get_args(arg) or (arg,))]
+    flat = [one for part in parts for one in (get_args(part) or (part,))]
+    return any(isinstance(one, type) and issubclass(one, BaseModel) for one in flat)
 
 
 def _choice(kind: Any) -> Callable[[Any], Any]:

@@ -9,13 +9,15 @@ from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt
 
 from napari_aptdefect.cli import terminal
-from napari_aptdefect.cli.options import given, options_for, overridden
+from napari_aptdefect.cli.options import given, made, options_for
+from napari_aptdefect.pipeline.params import load_toml
 from napari_aptdefect.simulate.gan_nanowire import GanNanowireParams, simulate_gan_nanowire, write_simulated
 
 
 def gan_nanowire(
     *,
     out: Path,
+    params: Path | None = None,
     seed: NonNegativeInt = 0,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     options: options_for(GanNanowireParams) = None,  # type: ignore[valid-type]
@@ -26,13 +28,16 @@ def gan_nanowire(
     ----------
     out
         Folder to write the cloud, its ranges and the truth into.
+    params
+        TOML file with parameters; options given here override it. A [[defects]] table adds one defect with its own.
     seed
         Seed of everything random.
     as_json
         Write the result as one JSON object to standard output.
     """
     with terminal.output(as_json) as write:
-        files = [str(path) for path in write_gan_nanowire(out, overridden(GanNanowireParams(), given(options)), seed)]
+        chosen = made(GanNanowireParams, load_toml(params), given(options))
+        files = [str(path) for path in write_gan_nanowire(out, chosen, seed)]
         write({"out": str(out), "seed": seed, "files": files}, lambda: "\n".join(files))
     return terminal.EXIT.DONE
 

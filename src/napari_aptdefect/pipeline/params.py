@@ -52,14 +52,7 @@ def load_params(path: Path | None) -> AnalysisParams:
     ParameterError
         If the file is no TOML, or names or values are wrong; the message names each.
     """
-    if path is None:
-        return AnalysisParams()
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MissingFileError(f"can't read the parameter file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path} is no TOML file: {error}") from error
+    values = load_toml(path)
     try:
         return AnalysisParams.model_validate(values)
     except ValidationError as error:
@@ -68,3 +61,23 @@ def load_params(path: Path | None) -> AnalysisParams:
             for one in error.errors()
         )
         raise ParameterError(f"{path}: {wrong}") from error
+
+
+def load_toml(path: Path | None) -> dict[str, Any]:
+    """Read a parameter file; without one nothing is said.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    ParameterError
+        If the file is no TOML.
+    """
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MissingFileError(f"can't read the parameter file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path} is no TOML file: {error}") from error

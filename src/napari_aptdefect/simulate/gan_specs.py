@@ -42,13 +42,13 @@ def _solute(default: Solute = "Mg") -> Any:
     return param(default, title="Solute", description="Element that replaces Ga.")
 
 
-def _lens() -> Any:
+def _lens(default: float) -> Any:
     return param(
-        0.0,
+        default,
         title="Local magnification",
-        description="Spreads (positive) or focuses (negative) the ions around it, times the strength of the level.",
-        ge=-10.0,
-        le=10.0,
+        description="Spreads (positive) or focuses (negative) the ions around it; times the factor of the level.",
+        ge=-1.0,
+        le=1.0,
     )
 
 
@@ -71,7 +71,7 @@ class SoluteCluster(Params):
     interface_nm: float = param(
         0.0, title="Interface width", description="10 to 90 % width of its border.", unit="nm", ge=0.0, le=5.0
     )
-    magnification: float = _lens()
+    magnification: float = _lens(-0.1)
 
 
 class Void(Params):
@@ -80,7 +80,7 @@ class Void(Params):
     kind: Literal["void"] = "void"
     center_nm: Vector | None = _center()
     radius_nm: float = param(1.4, title="Radius", description="Radius of the sphere.", unit="nm", ge=0.2)
-    magnification: float = _lens()
+    magnification: float = _lens(-0.2)
 
 
 class VacancyCluster(Params):

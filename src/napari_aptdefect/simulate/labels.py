@@ -59,12 +59,12 @@ def label_places(xyz_nm: NDArray[np.floating], defects: Sequence[DefectTruth]) -
     for defect in sorted(defects, key=rank):
         if defect.region.shape != "point":
             instance[defect.region.rows_within(xyz_nm, label_reach_nm(defect))] = defect.defect
-    _label_points(xyz_nm, [one for one in defects if one.region.shape == "point"], instance)
+    label_points(xyz_nm, [one for one in defects if one.region.shape == "point"], instance)
     return instance
 
 
-def _label_points(xyz_nm: NDArray[np.floating], points: Sequence[DefectTruth], instance: NDArray[np.int32]) -> None:
-    """Give atoms of the matrix the label of the nearest point defect in reach."""
+def label_points(xyz_nm: NDArray[np.floating], points: Sequence[DefectTruth], instance: NDArray[np.int32]) -> None:
+    """Give atoms of the matrix the label of the nearest point defect in reach, in place."""
     if not points or len(xyz_nm) == 0:
         return
     from scipy.spatial import cKDTree

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,11 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_aptdefect.data import DEFECT_CLASSES, IonCloud, RangeTable
-from napari_aptdefect.simulate.gan_defects import DefectTruth
+from napari_aptdefect.simulate.atoms import SUBLATTICES
+from napari_aptdefect.simulate.truth import DefectTruth
 from napari_aptdefect.stage import Params
-
-SUBLATTICES: Final = ("Ga", "N", "interstitial", "none")
-"""Where an ion came from: a Ga site, an N site, between the sites, or from no atom (background)."""
 
 _CLOUD_FILES: Final = ("cloud.pos", "cloud.epos", "cloud.apt")
 _ROW_GROUP: Final = 1 << 20
@@ -32,10 +31,11 @@ class SimulatedCloud:
         depth below the free end of the wire, nm.
     ranges
         Ranges that fit the simulated spectrum.
-    defect_class
-        Shape (N,), int8, index in `DEFECT_CLASSES`: the region an atom came from.
     instance
-        Shape (N,), int32, number of its defect, 0 for the matrix.
+        Shape (N,), int32, number of the defect whose label the atom carries, 0 for the matrix.
+    bound_instance
+        Shape (N,), int32: the number that the known-geometry labeler gives the ion. It knows every defect's geometry
+        and sees only what was measured; no method can do better.
     sublattice
         Shape (N,), int8, index in `SUBLATTICES`.
     species
@@ -50,12 +50,14 @@ class SimulatedCloud:
         Parameters of the simulation.
     seed
         Seed of the simulation.
+    losses
+        How many atoms or ions were lost at which step of the measurement.
     """
 
     cloud: IonCloud
     ranges: RangeTable
-    defect_class: NDArray[np.int8]
     instance: NDArray[np.int32]
+    bound_instance: NDArray[np.int32]
     sublattice: NDArray[np.int8]
     species: NDArray[np.int8]
     species_names: tuple[str, ...]
@@ -63,6 +65,16 @@ class SimulatedCloud:
     defects: tuple[DefectTruth, ...]
     params: Params
     seed: int
+    losses: Mapping[str, int]
+
+    @property
+    def defect_class(self) -> NDArray[np.int8]:
+        """Class that each ion carries; shape (N,), index in `DEFECT_CLASSES`."""
+        return self.class_of(self.instance)
+
+    def class_of(self, instance: NDArray[np.int32]) -> NDArray[np.int8]:
+        """Classes of instance numbers, as indices in `DEFECT_CLASSES`; of the same shape."""
+        return np.array([0, *(defect.code for defect in self.defects)], np.int8)[instance]
 
 
 def write_simulated(simulated: SimulatedCloud, out_dir: Path | str) -> tuple[Path, ...]:
@@ -79,8 +91,8 @@ def write_simulated(simulated: SimulatedCloud, out_dir: Path | str) -> tuple[Pat
     -------
     The files: ``cloud.pos``, ``cloud.epos``, ``cloud.apt``, ``ranges.rrng``; ``truth.parquet``, one row per ion in file
     order (``ion_idx``, ``defect_class``, ``instance``, ``sublattice``, ``species``, ``x_true_nm``, ``y_true_nm``,
-    ``z_true_nm``); ``defects_truth.parquet``, one row per defect, also for those without ions; ``simulation.json``, the
-    parameters and the seed.
+    ``z_true_nm``, and the labeler's ``bound_class`` and ``bound_instance``); ``defects_truth.parquet``, one row per
+    defect, also for those without ions; ``simulation.json``, the parameters, the seed and the losses.
 
     Notes
     -----
@@ -122,6 +134,8 @@ def _write_truth(simulated: SimulatedCloud, path: Path) -> None:
             ("x_true_nm", pa.float32()),
             ("y_true_nm", pa.float32()),
             ("z_true_nm", pa.float32()),
+            ("bound_class", text),
+            ("bound_instance", pa.int32()),
         ]
     )
     with pq.ParquetWriter(path, schema) as writer:
@@ -130,11 +144,13 @@ def _write_truth(simulated: SimulatedCloud, path: Path) -> None:
             xyz = simulated.xyz_true_nm[rows]
             columns = [
                 pa.array(np.arange(start, stop, dtype=np.int64)),
-                names(simulated.defect_class[rows], DEFECT_CLASSES),
+                names(simulated.class_of(simulated.instance[rows]), DEFECT_CLASSES),
                 pa.array(simulated.instance[rows]),
                 names(simulated.sublattice[rows], SUBLATTICES),
                 names(simulated.species[rows], simulated.species_names),
                 *(pa.array(np.ascontiguousarray(xyz[:, axis])) for axis in range(3)),
+                names(simulated.class_of(simulated.bound_instance[rows]), DEFECT_CLASSES),
+                pa.array(simulated.bound_instance[rows]),
             ]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
 
@@ -143,17 +159,36 @@ def _write_defects(simulated: SimulatedCloud, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {
-        "center_nm": pa.list_(pa.float64(), 3),
-        "direction": pa.list_(pa.float64(), 3),
-        "defect_class": pa.string(),
-        "kind": pa.string(),
-        "defect": pa.int32(),
-        "radius_nm": pa.float64(),
-        "volume_nm3": pa.float64(),
-    }
-    schema = pa.schema([(item.name, kinds.get(item.name, pa.int64())) for item in fields(DefectTruth)])
-    rows = [{name: getattr(defect, name) for name in schema.names} for defect in simulated.defects]
+    vector = pa.list_(pa.float64(), 3)
+    schema = pa.schema(
+        [
+            ("defect", pa.int32()),
+            ("defect_class", pa.string()),
+            ("kind", pa.string()),
+            ("role", pa.string()),
+            ("shape", pa.string()),
+            ("center_nm", vector),
+            ("direction", vector),
+            ("radius_nm", pa.float64()),
+            ("extent", pa.float64()),  # length of a line, nm; area of a plane, nm²
+            ("volume_nm3", pa.float64()),
+            ("solute", pa.string()),
+            ("n_sites", pa.int64()),
+            ("n_missing", pa.int64()),
+            ("n_solute", pa.int64()),
+            ("n_excess", pa.float64()),
+            ("n_ions", pa.int64()),
+            ("d_prime", pa.float64()),
+            ("auc", pa.float64()),
+            ("visible", pa.bool_()),
+            ("iou_ceiling", pa.float64()),
+        ]
+    )
+    in_region = {"shape", "direction", "radius_nm"}
+    rows = [
+        {name: getattr(one.region if name in in_region else one, name) for name in schema.names}
+        for one in simulated.defects
+    ]
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
 
 
@@ -164,6 +199,7 @@ def _write_recipe(simulated: SimulatedCloud, path: Path) -> None:
         "simulation": "gan-nanowire",
         "seed": simulated.seed,
         "n_ions": len(simulated.cloud),
+        "losses": dict(simulated.losses),
         "params": simulated.params.model_dump(mode="json"),
     }
     path.write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")

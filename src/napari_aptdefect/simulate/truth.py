@@ -48,9 +48,9 @@ class DefectTruth:
     n_missing
         Atoms that are missing in the region.
     n_solute
-        Atoms of the solute in the region before detection.
+        Atoms of its solute that carry its label, before detection.
     n_excess
-        Of these, how many are expected beyond the background.
+        Atoms of its solute that are expected beyond the background.
     n_ions
         Detected ions that carry this instance number.
     d_prime

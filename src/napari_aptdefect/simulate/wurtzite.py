@@ -1,14 +1,14 @@
 """The perfect GaN crystal as a stack of bilayers, its faults, and the hexagonal prism that a nanowire is.
 
 Frame: z is the depth along the c axis, 0 at the free end of the wire; x lies along the a axis ``[2-1-10]``, so that the
-side facets, m planes {10-10}, have their normals at 30, 90 and 150 degrees.
+m planes {10-10} have their normals at 30, 90 and 150 degrees and the a planes {11-20} at 0, 60 and 120 degrees.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Collection
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,14 @@ BILAYER_NM: Final = C_NM / 2
 GA_PER_LAYER_NM2: Final = 2 / (math.sqrt(3) * A_NM**2)
 ATOMS_PER_NM3: Final = 4 / (math.sqrt(3) / 2 * A_NM**2 * C_NM)
 
+Facets = Literal["m", "a"]
+_POISSON: Final = 0.2  # of GaN in the basal plane
 # Lateral places A, B, C of the close-packed layers, apart by a/sqrt(3)
 _PLACES: Final = np.array([[0.0, 0.0], [A_NM / 2, A_NM / np.sqrt(12)], [0.0, A_NM / np.sqrt(3)]])
-_NORMALS: Final = np.array([[np.cos(t), np.sin(t)] for t in np.deg2rad([30.0, 90.0, 150.0])])
-
-
+_NORMALS: Final = {
+    name: np.array([[np.cos(t), np.sin(t)] for t in np.deg2rad(degrees)])
+    for name, degrees in (("m", [30.0, 90.0, 150.0]), ("a", [0.0, 60.0, 120.0]))
+}
 _CUBIC_BILAYERS: Final = {"I1": 1, "I2": 2, "E": 3}
 
 
@@ -43,22 +46,26 @@ def hexagon_area_nm2(apothem_nm: float) -> float:
     return float(2 * np.sqrt(3) * apothem_nm**2)
 
 
-def in_prism(xyz_nm: NDArray[np.floating], apothem_nm: float, length_nm: float) -> NDArray[np.bool_]:
-    """Which points of shape (N, 3) lie in the prism with m-plane facets between z = 0 and z = length; bool (N,)."""
+def in_prism(
+    xyz_nm: NDArray[np.floating], apothem_nm: float, length_nm: float, facets: Facets = "m"
+) -> NDArray[np.bool_]:
+    """Which points of shape (N, 3) lie in the prism with such facets between z = 0 and z = length; bool (N,)."""
     inside = (xyz_nm[:, 2] >= 0) & (xyz_nm[:, 2] <= length_nm)
-    for nx, ny in _NORMALS:  # one pass per pair of facets is several times faster than a thin matrix product
+    for nx, ny in _NORMALS[facets]:  # one pass per pair of facets is several times faster than a thin matrix product
         inside &= np.abs(xyz_nm[:, 0] * nx + xyz_nm[:, 1] * ny) <= apothem_nm
     return inside
 
 
-def depth_below_facets_nm(xyz_nm: NDArray[np.floating], apothem_nm: float, length_nm: float) -> NDArray[np.float64]:
+def depth_below_facets_nm(
+    xyz_nm: NDArray[np.floating], apothem_nm: float, length_nm: float, facets: Facets = "m"
+) -> NDArray[np.float64]:
     """Distance of points of shape (N, 3) to the nearest plane of the prism, nm, negative outside; shape (N,)."""
-    side = apothem_nm - np.abs(xyz_nm[:, :2] @ _NORMALS.T).max(axis=1)
+    side = apothem_nm - np.abs(xyz_nm[:, :2] @ _NORMALS[facets].T).max(axis=1)
     return np.asarray(np.minimum(side, np.minimum(xyz_nm[:, 2], length_nm - xyz_nm[:, 2])), np.float64)
 
 
-def stacking(n_layers: int, first: int, faults: Sequence[int] = ()) -> NDArray[np.int8]:
-    """Places 0 (A), 1 (B), 2 (C) of the bilayers first..first + n_layers, with I1 faults at the given layers.
+def stacking(n_layers: int, first: int, cubic: Collection[int] = ()) -> NDArray[np.int8]:
+    """Places 0 (A), 1 (B), 2 (C) of the bilayers first..first + n_layers.
 
     Parameters
     ----------
@@ -66,25 +73,25 @@ def stacking(n_layers: int, first: int, faults: Sequence[int] = ()) -> NDArray[n
         Number of bilayers.
     first
         Index of the first bilayer; a negative one lies above the free end.
-    faults
-        Layers that take the third place; so do all below them with the same parity.
+    cubic
+        Bilayers with cubic surroundings: their two neighbors lie at different places. All others have hexagonal ones.
 
     Notes
     -----
-    An intrinsic fault I1 turns ...ABABAB... into ...ABABCBCB...: one bilayer has cubic surroundings.
+    One cubic bilayer in ...ABABAB... is the intrinsic fault I1, two in a row are I2, three the extrinsic fault E:
+    C. Stampfl and C. G. Van de Walle, Phys. Rev. B 57, R15052 (1998), doi 10.1103/PhysRevB.57.R15052.
 
     Examples
     --------
-    >>> "".join("ABC"[i] for i in stacking(8, 0, [4]))
-    'ABABCBCB'
+    >>> ["".join("ABC"[i] for i in stacking(9, 0, cubic)) for cubic in ([], [3], [3, 4], [3, 4, 5])]
+    ['ABABABABA', 'ABABCBCBC', 'ABABCACAC', 'ABABCABAB']
     """
-    layers = np.arange(first, first + n_layers)
-    places = np.mod(layers, 2).astype(np.int8)
-    pair = [0, 1]
-    for fault in sorted(faults):
-        parity = fault % 2
-        pair[parity] = 3 - pair[0] - pair[1]
-        places[(layers >= fault) & (layers % 2 == parity)] = pair[parity]
+    cubic = set(cubic)
+    places = np.empty(n_layers, np.int8)
+    places[:2] = np.mod(np.arange(first, first + 2), 2)[:n_layers]
+    for i in range(2, n_layers):
+        before, here = places[i - 2], places[i - 1]
+        places[i] = 3 - before - here if first + i - 1 in cubic else before
     return places
 
 
@@ -96,52 +103,79 @@ def lateral_net(reach_nm: float) -> NDArray[np.float64]:
     return np.asarray(points[np.hypot(points[:, 0], points[:, 1]) <= reach_nm], np.float64)
 
 
-def sites_nm(
-    net_xy: NDArray[np.float64], layer: NDArray[np.int64], place: NDArray[np.int8], sublattice: int
+def layer_sites(net: NDArray[np.float64], layer: int, place: int, up: int = 1) -> NDArray[np.float64]:
+    """Ga sites, then N sites, of one bilayer; shape (2, M, 3), nm.
+
+    Notes
+    -----
+    Ga lies at z = k c/2; its N neighbor along the c axis is u c deeper (up = 1) or higher (up = -1), which is the
+    other polarity.
+    """
+    sites = np.empty((2, len(net), 3))
+    sites[:, :, :2] = net + _PLACES[place]
+    sites[0, :, 2] = layer * BILAYER_NM
+    sites[1, :, 2] = layer * BILAYER_NM + up * U * C_NM
+    return sites
+
+
+def channel_offset_nm(place: int, next_place: int, up: int = 1) -> NDArray[np.float64]:
+    """From a Ga site to the middle of a hexagonal channel beside it, the octahedral site; shape (3,), nm.
+
+    Parameters
+    ----------
+    place, next_place
+        Places of the bilayer and of the next deeper one.
+    up
+        As in `layer_sites`.
+    """
+    free = 3 - place - next_place
+    x, y = _PLACES[free] - _PLACES[place]
+    return np.array([x, y, up * U * C_NM / 2])
+
+
+def dislocation_displacement(
+    xyz_nm: NDArray[np.float64],
+    point_nm: tuple[float, float, float],
+    line: tuple[float, float, float],
+    burgers_nm: tuple[float, float, float],
+    outer_nm: float,
 ) -> NDArray[np.float64]:
-    """Positions of lattice sites given their points of the net, bilayers and places; all of length N; shape (N, 3).
+    """Displacement around a straight dislocation of any line direction and Burgers vector; shape (N, 3), nm.
+
+    Parameters
+    ----------
+    xyz_nm
+        Sites of the perfect crystal, shape (N, 3), nm.
+    point_nm
+        A point of the line.
+    line
+        Unit vector along the line.
+    burgers_nm
+        Burgers vector, nm.
+    outer_nm
+        Where the logarithm of the edge part vanishes, nm.
 
     Notes
     -----
-    Ga (sublattice 0) lies at z = k c/2, its N neighbor (1) along the c axis at u c above it.
+    Isotropic elasticity with Poisson's ratio 0.2; the part of the Burgers vector along the line gives a screw, the rest
+    an edge dislocation. J. P. Hirth and J. Lothe, Theory of Dislocations, 2nd ed. (1982), equations 3-2, 3-45 and 3-46.
+    Closer than a/2 to the line, where linear elasticity ends, the field of the edge is that at a/2.
     """
-    return np.column_stack([net_xy + _PLACES[place], layer * BILAYER_NM + sublattice * U * C_NM])
-
-
-def layer_sites(net: NDArray[np.float64], layer: int, place: int) -> NDArray[np.float64]:
-    """Ga sites, then N sites, of one bilayer; shape (2, M, 3), nm."""
-    layers, places = np.full(len(net), layer), np.full(len(net), place, np.int8)
-    return np.stack([sites_nm(net, layers, places, sublattice) for sublattice in (0, 1)])
-
-
-def screw_displacement(xyz_nm: NDArray[np.float64], x_nm: float, y_nm: float) -> NDArray[np.float64]:
-    """Displacement around a screw dislocation along z with Burgers vector c; shape (N, 3), nm.
-
-    Notes
-    -----
-    u_z = b theta / (2 pi), J. P. Hirth and J. Lothe, Theory of Dislocations, 2nd ed. (1982), equation 3-2.
-    """
-    shift = np.zeros_like(xyz_nm)
-    shift[:, 2] = C_NM / (2 * np.pi) * np.arctan2(xyz_nm[:, 1] - y_nm, xyz_nm[:, 0] - x_nm)
-    return shift
-
-
-def edge_displacement(
-    xyz_nm: NDArray[np.float64], x_nm: float, y_nm: float, outer_nm: float, poisson: float = 0.2
-) -> NDArray[np.float64]:
-    """Displacement around an edge dislocation along z with Burgers vector a along x; shape (N, 3), nm.
-
-    Notes
-    -----
-    Isotropic elasticity, J. P. Hirth and J. Lothe, Theory of Dislocations, 2nd ed. (1982), equations 3-45 and 3-46; the
-    basal plane of a hexagonal crystal is elastically isotropic. `outer_nm` is where the logarithm vanishes.
-    """
-    x, y = xyz_nm[:, 0] - x_nm, xyz_nm[:, 1] - y_nm
-    r2 = np.maximum(x**2 + y**2, (A_NM / 2) ** 2)  # linear elasticity ends at the core
-    shift = np.zeros_like(xyz_nm)
-    factor = A_NM / (2 * np.pi)
-    shift[:, 0] = factor * (np.arctan2(y, x) + x * y / (2 * (1 - poisson) * r2))
-    shift[:, 1] = -factor * (
-        (1 - 2 * poisson) / (4 * (1 - poisson)) * np.log(r2 / outer_nm**2) + (x**2 - y**2) / (4 * (1 - poisson) * r2)
-    )
-    return shift
+    t, b = np.asarray(line, float), np.asarray(burgers_nm, float)
+    along = float(b @ t)
+    edge = b - along * t
+    size = float(np.linalg.norm(edge))
+    helper = np.eye(3)[int(np.argmin(np.abs(t)))]
+    e1 = edge / size if size > 1e-12 else np.cross(t, helper) / np.linalg.norm(np.cross(t, helper))
+    e2 = np.cross(t, e1)
+    offset = xyz_nm - np.asarray(point_nm)
+    x, y = offset @ e1, offset @ e2
+    angle = np.arctan2(y, x) / (2 * np.pi)
+    shift = np.outer(along * angle, t)
+    if size > 1e-12:
+        r2 = np.maximum(x**2 + y**2, (A_NM / 2) ** 2)
+        factor = size / (2 * np.pi)
+        shift += np.outer(size * angle + factor * x * y / (2 * (1 - _POISSON) * r2), e1)
+        logarithm = (1 - 2 * _POISSON) / (4 * (1 - _POISSON)) * np.log(r2 / outer_nm**2)
+        shift -= np.outer(factor * (logarithm + (x**2 - y**2) / (4 * (1 - _POISSON) * r2)), e2)
+    return np.asarray(shift)
