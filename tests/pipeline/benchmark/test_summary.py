@@ -18,7 +18,15 @@ from napari_aptdefect.pipeline.benchmark.tables import levels_markdown, sets_mar
 
 def mixture(method: str, space: str, level: int, number: int, value: float) -> dict[str, Any]:
     scores = dict.fromkeys((name for name in SCORES if name != "seconds"), value)
-    target = {"class": "void", "kind": "void", "visible": True, "n_ions": 50, "iou": value, "named": True}
+    target = {
+        "class": "void",
+        "kind": "void",
+        "visible": True,
+        "n_ions": 50,
+        "iou": value,
+        "iou_ceiling": 0.8,
+        "named": True,
+    }
     return run(method, space, level, "mixture", number) | {
         "scores": scores
         | {"n_on_controls": 1, "n_ions": 1000, "iou": {"void": value}, "f1": {"void": value}}

@@ -142,7 +142,9 @@ def target_rows(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One flat mapping per target and method."""
     names = ("method", "space", "level", "number")
     return [
-        {name: run[name] for name in names} | target | {"d_prime": _number(target["d_prime"], math.inf)}
+        {name: run[name] for name in names}
+        | target
+        | {"d_prime": _number(target["d_prime"], math.inf), "iou_ceiling": _number(target["iou_ceiling"])}
         for run in runs
         for target in run["scores"].get("targets", ())
     ]
