@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from napari_aptdefect.simulate.truth import NEIGHBOR_NM, RIM_NM, DefectTruth
 
+_CHUNK: Final = 1 << 18
+_MOST_CELLS: Final = 2e7
 _RANK: Final = {"slab": 1, "tube": 2, "sphere": 3}
 
 
@@ -69,7 +71,34 @@ def label_points(xyz_nm: NDArray[np.floating], points: Sequence[DefectTruth], in
         return
     from scipy.spatial import cKDTree
 
-    tree = cKDTree([point.center_nm for point in points])
-    distance, nearest = tree.query(xyz_nm, distance_upper_bound=NEIGHBOR_NM, workers=-1)
-    rows = np.flatnonzero(np.isfinite(distance) & (instance == 0))
-    instance[rows] = np.array([point.defect for point in points], np.int32)[nearest[rows]]
+    places = np.array([point.center_nm for point in points])
+    tree = cKDTree(places)
+    numbers = np.array([point.defect for point in points], np.int32)
+    near = _Near(places, NEIGHBOR_NM)
+    for start in range(0, len(xyz_nm), _CHUNK):
+        rows = start + near.rows(xyz_nm[start : start + _CHUNK])
+        distance, nearest = tree.query(xyz_nm[rows], distance_upper_bound=NEIGHBOR_NM)
+        hit = np.isfinite(distance) & (instance[rows] == 0)
+        instance[rows[hit]] = numbers[nearest[hit]]
+
+
+class _Near:
+    """Cells around a few places: most atoms are far from all of them, and need no search."""
+
+    def __init__(self, places_nm: NDArray[np.float64], reach_nm: float) -> None:
+        self.low = places_nm.min(axis=0) - reach_nm
+        extent = places_nm.max(axis=0) + reach_nm - self.low
+        self.cell_nm = max(2 * reach_nm, float((np.prod(extent) / _MOST_CELLS) ** (1 / 3)))
+        self.shape = (extent // self.cell_nm).astype(np.int64) + 1
+        self.taken = np.zeros(self.shape, bool)
+        for corner in np.ndindex(2, 2, 2):  # no cell is smaller than the reach, so the corners of a box name all
+            offset = (np.array(corner) * 2 - 1) * reach_nm
+            self.taken[tuple(((places_nm + offset - self.low) // self.cell_nm).astype(np.int64).T)] = True
+
+    def rows(self, xyz_nm: NDArray[np.floating]) -> NDArray[np.intp]:
+        """Rows of the points in such cells."""
+        cell = np.floor((xyz_nm - self.low.astype(xyz_nm.dtype)) / np.asarray(self.cell_nm, xyz_nm.dtype)).astype(
+            np.int32
+        )
+        within = np.flatnonzero(((cell >= 0) & (cell < self.shape)).all(axis=1))
+        return within[self.taken[tuple(cell[within].T)]]
