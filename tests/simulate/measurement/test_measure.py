@@ -225,7 +225,6 @@ print("ANSWER" + json.dumps({
 
 
 def test_a_peer_reads_the_files(full, tmp_path):
-    pytest.importorskip("ifes_apt_tc_data_modeling", reason="the peer's reader is not installed")
     cloud = IonCloud.from_arrays(full.xyz_nm, full.mass_da, **full.columns())
     paths = [tmp_path / name for name in ("a.epos", "a.apt")]
     for path in paths:
