@@ -157,7 +157,7 @@ def _slab_layers(params: GanNanowireParams, grain: _Grain) -> Iterator[range]:
 def _lateral_reach(params: GanNanowireParams, grain: _Grain) -> float:
     """Radius of the circle of sites that each bilayer needs, nm."""
     if np.allclose(grain.rotation, np.eye(3)):
-        return params.radius_nm * 2 / np.sqrt(3) + _MARGIN_NM
+        return float(params.radius_nm * 2 / np.sqrt(3)) + _MARGIN_NM
     corners = _corners(params, grain)
     return float(np.hypot(corners[:, 0], corners[:, 1]).max())
 

@@ -88,11 +88,10 @@ def simulate_gan_nanowire(params: GanNanowireParams | None = None, seed: int = 0
     sites: Sites = yield from _scaled(build_sites(params, placed), 0, 30)
     wire: Wire = yield from _scaled(occupy(params, placed, sites, rng), 30, 50)
     del sites
-    rotation, shift = _orientation(params)
+    rotation, shift, radius = _orientation(params)
     atoms = _turned(wire.atoms, rotation, shift)
     defects = tuple(replace(one, region=one.region.moved(rotation, shift)) for one in wire.defects)
     lenses = _lenses(placed, defects)
-    radius = params.radius_nm * 2 / np.sqrt(3)
     measured: Measured = yield from _scaled(measure(atoms, lenses, radius, params.measurement, measuring), 50, 85)
     if len(measured.xyz_nm) == 0:
         raise EmptySelectionError("no ion was detected; raise the efficiency or make the wire larger")
@@ -112,8 +111,11 @@ def _scaled(stage: Stage[Any], start: float, stop: float) -> Stage[Any]:
         yield Progress(start + (stop - start) * step.done / max(step.total, 1), 100, step.message)
 
 
-def _orientation(params: GanNanowireParams) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rotation and shift from the wire's frame to the instrument's, in which the highest corner lies at z = 0."""
+def _orientation(params: GanNanowireParams) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Rotation and shift from the wire's frame to the instrument's, and the radius of the wire there.
+
+    In the instrument's frame the highest corner lies at z = 0; the radius is that of the corner farthest off the axis.
+    """
     from scipy.spatial.transform import Rotation
 
     rotation = Rotation.from_euler("zy", [params.azimuth_deg, params.tilt_deg], degrees=True).as_matrix()
@@ -121,9 +123,12 @@ def _orientation(params: GanNanowireParams) -> tuple[NDArray[np.float64], NDArra
     shift = middle - rotation @ middle
     angles = np.arange(6) * np.pi / 3 + (np.pi / 6 if params.facets == "a" else 0.0)
     corner = params.radius_nm * 2 / np.sqrt(3)
-    ring = np.column_stack([corner * np.cos(angles), corner * np.sin(angles), np.zeros(6)])
-    shift[2] -= (ring @ rotation.T + shift)[:, 2].min()
-    return rotation, shift
+    ends = [
+        np.column_stack([corner * np.cos(angles), corner * np.sin(angles), np.full(6, z)]) @ rotation.T + shift
+        for z in (0.0, params.length_nm)
+    ]
+    shift[2] -= ends[0][:, 2].min()
+    return rotation, shift, float(np.hypot(*np.concatenate(ends)[:, :2].T).max())
 
 
 def _turned(atoms: Atoms, rotation: NDArray[np.float64], shift: NDArray[np.float64]) -> Atoms:

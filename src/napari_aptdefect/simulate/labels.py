@@ -101,4 +101,4 @@ class _Near:
             np.int32
         )
         within = np.flatnonzero(((cell >= 0) & (cell < self.shape)).all(axis=1))
-        return within[self.taken[tuple(cell[within].T)]]
+        return np.asarray(within[self.taken[tuple(cell[within].T)]])
