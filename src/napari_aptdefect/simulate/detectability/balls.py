@@ -75,9 +75,9 @@ def blurred_ball(radius_nm: float, sigma_nm: tuple[float, ...]) -> BlurredBall:
     for i, (k, sigma) in enumerate(zip(waves, sigma_nm, strict=True)):
         exponent += np.expand_dims((k * sigma) ** 2, tuple(j for j in range(len(steps)) if j != i))
     spectrum = dctn(ball, norm="ortho")
-    # At one wave vector per cell the mean wave would be overrated where the gain is near 1: take the cell's mean.
-    exponent.flat[0] = sum((k[1] * s) ** 2 for k, s in zip(waves, sigma_nm, strict=True)) / 12
     blurred = idctn(spectrum * np.exp(-exponent / 2), norm="ortho")
+    # The gain falls within the cell around k = 0, where it may be all but 1: take the cell's mean.
+    exponent.flat[0] = sum((k[1] * s) ** 2 for k, s in zip(waves, sigma_nm, strict=True)) / 12
     gain, energy = _binned(np.exp(-exponent), voxel * spectrum**2)
     share, weight = _binned(np.clip(blurred, 0, 1), np.full(blurred.shape, voxel))
     return BlurredBall(measure, share, weight, gain, energy)

@@ -98,10 +98,12 @@ def _log_unseen(n: float, efficiency: float) -> float:
 def _point(spec: Vacancy | Interstitial, conditions: Conditions) -> tuple[float, float]:
     symbol = spec.sublattice if isinstance(spec, Vacancy) else "N"
     kind = "vacancy" if isinstance(spec, Vacancy) else spec.site
-    share, efficiency = conditions.share(symbol), conditions.efficiency_of(symbol)
+    efficiency = conditions.efficiency_of(symbol)
+    # A site is empty of whatever may sit on it, an extra atom is N
+    share = min(sum(conditions.share(name) for name in conditions.elements(on_n=symbol == "N")), 1.0)
     if share == 0:
         return 0.0, 0.0
-    covariance = as_matrix(_in_lattice(conditions))
+    share, covariance = round(share, 6), as_matrix(_in_lattice(conditions))
     seen = share if kind == "vacancy" else efficiency
     squared = point_term(kind, efficiency, share, conditions.background_per_nm3, covariance)
     return squared, _log_unseen(1, seen)
