@@ -137,7 +137,7 @@ def _recall_panel(
         share = np.divide(n_found, n, out=np.full(n_bins, np.nan), where=n > 0)
         if method in (ANALYZE, BOUND):
             color, shift = (_OURS_COLOR, -0.06) if method == ANALYZE else (_BOUND_COLOR, 0.06)
-            style = {"marker": "o", "markersize": 5, "linewidth": 1.6, "capsize": 2.5, "color": color}
+            style: dict[str, Any] = {"marker": "o", "markersize": 5, "linewidth": 1.6, "capsize": 2.5, "color": color}
             error = np.abs(_binomial(n_found, n) - share)
             axis.errorbar(centers + shift, share, yerr=error, label=method, zorder=3, **style)
         elif method != ALL_MATRIX:
@@ -175,7 +175,10 @@ def _name_axis(axis: Axes, names: Sequence[str]) -> None:
 def _legend(figure: Figure, rows: Sequence[Row], *, with_bound: bool = True) -> None:
     from matplotlib.lines import Line2D
 
-    entries = [("coordinates + composition", _COORDINATES_COLOR, "o", "-"), ("fused features", _FUSED_COLOR, "o", "-")]
+    entries: list[tuple[str, str, str, Any]] = [
+        ("coordinates + composition", _COORDINATES_COLOR, "o", "-"),
+        ("fused features", _FUSED_COLOR, "o", "-"),
+    ]
     if any(row.method in (ANALYZE, ALL_MATRIX) for row in rows):
         entries.append(("no clustering", _OURS_COLOR, "o", "-"))
     if with_bound and any(row.method == BOUND for row in rows):

@@ -34,7 +34,7 @@ KINDS: Final[tuple[Kind, ...]] = ("mixture", "controls", "empty", "relabeled")
 CORE_NM: Final = 2.0
 """Ions this near to the surface of the wire are not scored: no neighborhood there is whole."""
 
-_WIRE: Final = {"full": (8.0, 16.0), "quick": (6.0, 11.0)}
+_WIRE: Final = {"full": (8.0, 16.0), "quick": (5.0, 9.0)}
 _TRIES: Final = 300
 _RESTARTS: Final = 1000
 _GAP_NM: Final = 0.5

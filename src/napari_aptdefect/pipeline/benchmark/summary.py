@@ -18,6 +18,8 @@ SCORES: Final = (
     "mean_iou",
     "iou_over_ceiling",
     "ari",
+    "ami",
+    "ari_instances",
     "pq",
     "pq_agnostic",
     "recall_visible",

@@ -13,8 +13,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
-import napari_aptdefect
-
 _ROOMS: Final = ("apt", "data", "evaluate", "pipeline", "simulate")
 _LEAVES: Final = ("arrays.py", "fields.py", "stage.py", "units.py")
 _SHOWS_ONLY: Final = ("report", "display", "templates", "run_folder", "tables", "figures", "pages", "pool", "summary")
@@ -140,7 +138,7 @@ def code_hash() -> str:
     """Hash of all code that a result can depend on, and of the versions of the libraries under it."""
     from napari_aptdefect.pipeline.record import versions
 
-    root = Path(napari_aptdefect.__file__).parent
+    root = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
     libraries = {name: version for name, version in versions().items() if name != "napari-aptdefect"}
     digest.update(json.dumps(libraries, sort_keys=True).encode())
