@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import coo_array, csgraph
+from scipy.spatial import cKDTree
+
+from napari_aptdefect.data.components import connected_objects
+from napari_aptdefect.errors import ParameterError
+
+
+def by_pairs(xyz, cluster, link):
+    """Components from all pairs within the link, numbered by falling size and then by the first ion."""
+    pairs = cKDTree(xyz.astype(float)).query_pairs(link, output_type="ndarray")
+    pairs = pairs[cluster[pairs[:, 0]] == cluster[pairs[:, 1]]]
+    n = len(xyz)
+    raw = csgraph.connected_components(coo_array((np.ones(len(pairs)), pairs.T), shape=(n, n)), directed=False)[1]
+    out = np.zeros(n, int)
+    groups = [np.flatnonzero((raw == i) & (cluster >= 0)) for i in range(raw.max() + 1)]
+    groups = sorted((g for g in groups if len(g)), key=lambda g: (-len(g), g[0]))
+    for number, group in enumerate(groups, 1):
+        out[group] = number
+    return out
+
+
+@pytest.mark.parametrize("link", [0.15, 0.3, 0.6, 3.0])
+def test_equals_the_components_of_all_pairs(link):
+    rng = np.random.default_rng(3)
+    xyz = (rng.random((1500, 3)) * [4, 4, 6]).astype(np.float32)
+    cluster = rng.integers(-1, 3, 1500)
+    np.testing.assert_array_equal(connected_objects(xyz, cluster, link), by_pairs(xyz, cluster, link))
+
+
+@given(points=st.lists(st.tuples(*[st.integers(-3, 3)] * 3), min_size=1, max_size=40))
+@settings(derandomize=True, max_examples=50, deadline=None)
+def test_a_link_of_exactly_the_distance_counts(points):
+    xyz = np.array(points, np.float32)
+    cluster = np.zeros(len(xyz), int)
+    np.testing.assert_array_equal(connected_objects(xyz, cluster, 1.0), by_pairs(xyz, cluster, 1.0))
+
+
+def test_order_of_the_ions_does_not_matter():
+    rng = np.random.default_rng(4)
+    xyz = (rng.random((3000, 3)) * 7).astype(np.float32)
+    order = rng.permutation(3000)
+    one = connected_objects(xyz, np.zeros(3000, int), 0.35)
+    other = connected_objects(xyz[order], np.zeros(3000, int), 0.35)
+    assert len(np.unique(np.column_stack([one[order], other]), axis=0)) == one.max() == other.max()
+
+
+def test_small_components_get_no_number():
+    xyz = np.array([[0, 0, 0], [0, 0, 1], [0, 0, 5]], np.float32)
+    assert connected_objects(xyz, np.zeros(3, int), 1.5, 2).tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize("link", [0.0, -1.0, np.nan, 1e-9])
+def test_a_link_that_makes_no_cells_is_refused(link):
+    with pytest.raises(ParameterError, match="link_nm"):
+        connected_objects(np.array([[0, 0, 0], [9e6, 9e6, 9e6]], np.float32), np.zeros(2, int), link)
