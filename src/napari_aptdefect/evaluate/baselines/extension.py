@@ -1,0 +1,85 @@
+"""From the points that were clustered to all ions: subsamples, and the ions around a cluster."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+
+def subsample(n: int, max_points: int, seed: int) -> NDArray[np.int64]:
+    """Draw at most `max_points` of n rows at random, ascending; all of them where they are no more."""
+    if n <= max_points:
+        return np.arange(n)
+    return np.sort(np.random.default_rng([seed, 0x5B]).choice(n, max_points, replace=False))
+
+
+def nearest_label(
+    fitted: NDArray[np.float32], label: NDArray[np.int32], points: NDArray[np.float32], reach: float
+) -> NDArray[np.int32]:
+    """Label of the nearest fitted point of each point, -1 where none lies within the reach; shape (M,), int32.
+
+    Parameters
+    ----------
+    fitted
+        Shape (K, D).
+    label
+        Shape (K,); -1 is a label like the others.
+    points
+        Shape (M, D).
+    reach
+        Largest distance, in the units of the points.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    out = np.full(len(points), -1, np.int32)
+    if len(fitted) and len(points):
+        distance, index = NearestNeighbors(n_neighbors=1).fit(fitted).kneighbors(points)
+        near = distance[:, 0] <= reach
+        out[near] = label[index[near, 0]]
+    return out
+
+
+def enveloped(
+    xyz_nm: NDArray[np.float32], rows: NDArray[np.int64], label: NDArray[np.int32], envelope_nm: float
+) -> NDArray[np.int32]:
+    """Give all ions around clustered ones the label of the nearest of them.
+
+    Parameters
+    ----------
+    xyz_nm
+        Positions of all ions, shape (N, 3), nm.
+    rows
+        Ions that were clustered, shape (M,).
+    label
+        Their cluster, shape (M,); -1 for none.
+    envelope_nm
+        Distance up to which ions join, nm; 0 for none but those that share a position.
+
+    Returns
+    -------
+    Cluster of each ion, shape (N,), int32; -1 for none.
+    """
+    out = np.full(len(xyz_nm), -1, np.int32)
+    clustered = label >= 0
+    if clustered.any():
+        core = rows[clustered]
+        if envelope_nm > 0:
+            tree = cKDTree(xyz_nm[core])
+            distance, index = tree.query(xyz_nm, distance_upper_bound=np.nextafter(envelope_nm, np.inf))
+            near = np.isfinite(distance)
+            out[near] = label[clustered][index[near]]
+        out[core] = label[clustered]
+    return out
+
+
+def renumbered(label: NDArray[np.integer]) -> NDArray[np.int32]:
+    """Number labels from 0 without gaps, the largest first; negative ones become -1."""
+    out = np.full(len(label), -1, np.int32)
+    kept = label >= 0
+    if kept.any():
+        _, inverse, size = np.unique(label[kept], return_inverse=True, return_counts=True)
+        place = np.empty(len(size), np.int32)
+        place[np.argsort(-size, kind="stable")] = np.arange(len(size))
+        out[kept] = place[inverse]
+    return out
