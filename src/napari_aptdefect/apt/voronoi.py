@@ -21,7 +21,7 @@ from napari_aptdefect.data.polyhedron import (
     radius2,
     start_polyhedron,
 )
-from napari_aptdefect.data.tree import STACK_SIZE, PointTree, build_tree, count_within, kth_distance, run_blocks
+from napari_aptdefect.data.tree import STACK_SIZE, PointTree, build_tree, count_within, run_blocks, tree_spacing
 from napari_aptdefect.errors import EmptySelectionError, ParameterError, ShapeError
 from napari_aptdefect.stage import Params, Stage, param
 
@@ -322,18 +322,7 @@ def mean_spacing_nm(xyz_nm: ArrayLike) -> float:
     The local density is that of the ball up to the twelfth neighbor, taken at up to 2,000 ions spread evenly over the
     specimen, so that neither empty space around it nor a dense grain changes the scale.
     """
-    return _spacing(build_tree(as_points(xyz_nm)))
-
-
-def _spacing(tree: PointTree) -> float:
-    n = len(tree.order)
-    if n < 2:
-        return 0.0
-    k = min(12, n - 1)
-    rows = np.unique(np.linspace(0, n - 1, min(n, 2000)).astype(np.int64))
-    distance = np.empty(len(rows))
-    kth_distance(tree, rows, k, distance)
-    return float(np.median(distance) * (4 / 3 * np.pi / k) ** (1 / 3))
+    return tree_spacing(build_tree(as_points(xyz_nm)))
 
 
 def _limits(tree: PointTree, params: VoronoiParams) -> tuple[float, NDArray[np.float64]]:
@@ -352,7 +341,7 @@ def _limits(tree: PointTree, params: VoronoiParams) -> tuple[float, NDArray[np.f
         return params.limit_nm, box
     if params.box_nm is not None:
         return float(np.linalg.norm(box[3:] - box[:3])), box
-    spacing = _spacing(tree)
+    spacing = tree_spacing(tree)
     if spacing <= 0:
         raise ParameterError(
             f"the {len(tree.order)} ions are all at one place, so no limit follows from them; give limit_nm or box_nm"

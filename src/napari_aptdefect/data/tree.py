@@ -89,6 +89,24 @@ def build_tree(xyz_nm: NDArray[np.float32]) -> PointTree:
     return tree
 
 
+def tree_spacing(tree: PointTree) -> float:
+    """Typical spacing of the points, nm: the edge of a cube per point at the median local density; 0 at one place.
+
+    Notes
+    -----
+    The local density is that of the ball up to the twelfth neighbor, taken at up to 2,000 points spread evenly over the
+    tree, so that neither empty space around them nor a dense grain changes the scale.
+    """
+    n = len(tree.order)
+    if n < 2:
+        return 0.0
+    k = min(12, n - 1)
+    rows = np.unique(np.linspace(0, n - 1, min(n, 2000)).astype(np.int64))
+    distance = np.empty(len(rows))
+    kth_distance(tree, rows, k, distance)
+    return float(np.median(distance) * (4 / 3 * np.pi / k) ** (1 / 3))
+
+
 def run_blocks(
     work: Callable[[int, int], object], n_rows: int, *, block: int, message: str, workers: int | None = None
 ) -> Stage[None]:
