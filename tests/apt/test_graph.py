@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial import cKDTree
+from scipy.spatial import Delaunay, cKDTree
+from scipy.spatial.transform import Rotation
 
-from napari_aptdefect.apt.graph import GraphParams, build_graph, connected_components, coordination
+from napari_aptdefect.apt.graph import GraphParams, build_graph, build_pair_graph, edge_weights
 from napari_aptdefect.errors import EmptySelectionError, ParameterError, ShapeError
 from napari_aptdefect.stage import drain
 
@@ -14,16 +15,6 @@ from napari_aptdefect.stage import drain
 @pytest.fixture
 def rng():
     return np.random.default_rng(7)
-
-
-def wurtzite(n):
-    """Perfect GaN (a 0.3189, c 0.5185 nm, u 0.377), n x n x n orthorhombic cells of 8 atoms, and which are bulk."""
-    a, c, u = 0.3189, 0.5185, 0.377
-    metal = np.array([[0, 0, 0], [1 / 2, 1 / 2, 0], [1 / 2, 1 / 6, 1 / 2], [0, 2 / 3, 1 / 2]])
-    basis = np.vstack([metal, np.add(metal, [0, 0, u])])
-    cells = np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), -1).reshape(-1, 1, 3)
-    xyz = ((cells + basis) * [a, a * 3**0.5, c]).reshape(-1, 3)
-    return xyz, np.all((xyz > 0.5) & (xyz < xyz.max(axis=0) - 0.5), axis=1)
 
 
 def reference(xyz, *, k=None, radius=np.inf):
@@ -170,28 +161,172 @@ def test_every_parameter_is_described():
         assert "unit" in field.json_schema_extra
 
 
-def test_components_follow_mask_and_length():
-    xyz = np.array([[0, 0, 9], [0, 0, 1], [0, 0, 2], [0, 0, 3.5], [0, 0, 9.5]])
-    graph = drain(build_graph(xyz, GraphParams(mode="cutoff", cutoff_nm=2.0)))
-    assert connected_components(graph)[1].tolist() == [0, 1, 1, 1, 0]
-    assert connected_components(graph, max_length_nm=1.0)[1].tolist() == [0, 1, 1, 2, 0]
-    n, labels = connected_components(graph, mask=[True, True, False, True, False])
-    assert (n, labels.tolist()) == (3, [0, 1, -1, 2, -1])
-    assert connected_components(graph, mask=np.zeros(5, bool))[0] == 0
+def edges_of(graph):
+    source = np.repeat(np.arange(graph.n_nodes), graph.degree)
+    return set(zip(source.tolist(), graph.indices.tolist(), strict=True))
+
+
+def test_pair_cutoffs_equal_brute_force(rng):
+    xyz, species = (rng.random((700, 3)) * 3).astype(np.float32), rng.integers(-1, 3, 700)
+    cutoff = np.array([[0.3, 0.5, 0.0], [0.5, 0.2, 0.4], [0.0, 0.4, 0.6]])
+    graph = drain(build_pair_graph(xyz, species, cutoff))
+    radius = np.where((species[:, None] >= 0) & (species >= 0), cutoff[species[:, None], species], -1)
+    radius[radius == 0] = -1
+    distance = np.linalg.norm(xyz.astype(float)[:, None] - xyz, axis=-1)
+    near = (distance <= radius) & ~np.eye(700, dtype=bool)
+    assert edges_of(graph) == set(zip(*map(np.ndarray.tolist, np.nonzero(near)), strict=True))
+
+
+def test_one_cutoff_for_all_pairs_is_the_mode_cutoff(rng):
+    xyz = (rng.random((2000, 3)) * 5).astype(np.float32)
+    one = drain(build_graph(xyz, GraphParams(mode="cutoff", cutoff_nm=0.6)))
+    pairs = drain(build_pair_graph(xyz, rng.integers(0, 4, 2000), np.full((4, 4), 0.6)))
+    assert rows_of(one) == rows_of(pairs)
+
+
+@pytest.mark.parametrize(
+    ("species", "cutoff", "error"),
+    [
+        ([0, 1], [[0.1]], ParameterError),
+        ([0, -2], [[0.1]], ParameterError),
+        ([0, 0], [[-0.1]], ParameterError),
+        ([0, 0], [[0.1, 0.2], [0.3, 0.1]], ParameterError),
+        ([0, 0], [0.1], ShapeError),
+        ([0], [[0.1]], ShapeError),
+    ],
+)
+def test_pair_cutoffs_that_make_no_sense(species, cutoff, error):
+    with pytest.raises(error):
+        drain(build_pair_graph([[0, 0, 0], [0, 0, 1]], species, cutoff))
+
+
+def qhull_edges(xyz, limit):
+    """Delaunay edges of Qhull that are edges of a tetrahedron, and a bound: its circumradius up to the limit."""
+    tetrahedra = Delaunay(xyz.astype(float)).simplices
+    corner = xyz.astype(float)[tetrahedra]
+    sides = corner[:, 1:] - corner[:, :1]
+    radius = np.linalg.norm(np.linalg.solve(2 * sides, (sides**2).sum(-1)[..., None])[..., 0], axis=1)
+    every, small = set(), set()
+    for a, b in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]:
+        for rows, out in [(tetrahedra, every), (tetrahedra[radius <= limit], small)]:
+            out.update(map(tuple, rows[:, [a, b]].tolist()), map(tuple, rows[:, [b, a]].tolist()))
+    return every, small
+
+
+def test_delaunay_edges_are_those_of_qhull(rng):
+    xyz = (rng.random((3000, 3)) * 5).astype(np.float32)
+    found = edges_of(drain(build_graph(xyz, GraphParams(mode="delaunay", limit_nm=2.0, face_threshold=0))))
+    every, small = qhull_edges(xyz, 2.0)
+    assert small <= found <= every
+    inside = np.flatnonzero(np.all((xyz > 1) & (xyz < 4), axis=1))
+    assert {e for e in every if e[0] in inside} == {e for e in found if e[0] in inside}
+
+
+def test_a_smaller_empty_sphere_leaves_fewer_delaunay_edges(rng):
+    xyz = (rng.random((800, 3)) * 3).astype(np.float32)
+    for limit in (0.15, 0.25, 0.4):
+        found = edges_of(drain(build_graph(xyz, GraphParams(mode="delaunay", limit_nm=limit, face_threshold=0))))
+        every, small = qhull_edges(xyz, limit)
+        assert small <= found <= every
+        # whoever is left out has no empty sphere: the ball of the limit around no point of the cells' face
+        lengths = np.linalg.norm(xyz[[i for i, _ in found]] - xyz[[j for _, j in found]], axis=1)
+        assert lengths.max() <= 2 * limit
+
+
+def test_gabriel_edges_have_empty_balls(rng):
+    xyz = (rng.random((1200, 3)) * 4).astype(np.float32)
+    graph = drain(build_graph(xyz, GraphParams(mode="gabriel", limit_nm=3.0, face_threshold=0)))
+    wide = xyz.astype(float)
+    expected = set()
+    for i, j in qhull_edges(xyz, np.inf)[0]:
+        if not np.any(((wide - wide[i]) * (wide - wide[j])).sum(axis=1) < 0):
+            expected.add((i, j))
+    assert edges_of(graph) == expected
+
+
+@pytest.mark.parametrize("mode", ["delaunay", "gabriel"])
+def test_cells_of_simple_cubic_touch_six_others(mode):
+    xyz = np.stack(np.meshgrid(*[np.arange(8)] * 3, indexing="ij"), -1).reshape(-1, 3) * 0.25
+    graph = drain(build_graph(xyz, GraphParams(mode=mode)))
+    bulk = np.all((xyz > 0) & (xyz < xyz.max()), axis=1)
+    assert set(graph.degree[bulk].tolist()) == {6}
+    assert set(graph.lengths_nm.tolist()) == {0.25}
+
+
+@given(seed=st.integers(0, 10_000), mode=st.sampled_from(["delaunay", "gabriel", "cutoff"]))
+@settings(derandomize=True, max_examples=12, deadline=None)
+def test_edges_don_t_depend_on_the_order_nor_on_a_rotation(seed, mode):
+    rng = np.random.default_rng(seed)
+    xyz = (rng.random((300, 3)) * 2).astype(np.float32)
+    params = GraphParams(mode=mode, cutoff_nm=0.4, limit_nm=0.5)
+    whole = edges_of(drain(build_graph(xyz, params)))
+    order = rng.permutation(300)
+    shuffled = drain(build_graph(xyz[order], params))
+    assert {(order[i], order[j]) for i, j in edges_of(shuffled)} == whole
+    turned = xyz.astype(float) @ Rotation.random(rng=rng).as_matrix().T
+    # float32 positions differ by rounding: at most one edge in a thousand sits so near to a border
+    assert len(whole ^ edges_of(drain(build_graph(turned, params)))) <= 4
+
+
+@pytest.mark.parametrize("mode", ["delaunay", "gabriel"])
+def test_touching_cells_are_symmetric_sorted_and_the_same_on_any_number_of_threads(rng, mode):
+    xyz = rng.random((6000, 3)).astype(np.float32)
+    xyz[5] = np.nan
+    graph = drain(build_graph(xyz, GraphParams(mode=mode), workers=1))
+    assert rows_of(graph) == rows_of(drain(build_graph(xyz, GraphParams(mode=mode), workers=4)))
+    assert abs(graph.matrix() - graph.matrix().T).nnz == 0
+    assert graph.degree[5] == 0
+    for row in rows_of(graph)[:500]:
+        assert row == sorted(row, key=lambda pair: (pair[1], pair[0]))
+    difference = xyz[np.repeat(np.arange(6000), graph.degree)].astype(float) - xyz[graph.indices]
+    np.testing.assert_allclose(graph.lengths_nm, np.linalg.norm(difference, axis=1), rtol=1e-6)
+
+
+def test_random_ions_have_as_many_delaunay_neighbors_as_theory_says(rng):
+    # 2 + 48 pi^2 / 35 (Meijering 1953) in the bulk
+    xyz = rng.random((20_000, 3)) * 27
+    bulk = np.all((xyz > 4) & (xyz < 23), axis=1)
+    degree = drain(build_graph(xyz, GraphParams(mode="delaunay"))).degree[bulk]
+    assert degree.mean() == pytest.approx(15.535, abs=4 * degree.std() / len(degree) ** 0.5)
+
+
+def test_coincident_ions_are_joined_and_share_their_neighbors(rng):
+    xyz = rng.random((200, 3)).astype(np.float32)
+    xyz[[10, 20, 30]] = xyz[10]
+    rows = rows_of(drain(build_graph(xyz, GraphParams(mode="delaunay"))))
+    assert (20, 0) in rows[10]
+    assert (10, 0) in rows[20]
+    assert (10, 0) in rows[30]
+    others = [{j for j, length in rows[i] if length > 0} for i in (10, 20, 30)]
+    assert others[0] == others[1] == others[2]
+
+
+def test_longest_edge_cuts_delaunay_edges(rng):
+    xyz = rng.random((2000, 3))
+    whole = drain(build_graph(xyz, GraphParams(mode="delaunay")))
+    short = drain(build_graph(xyz, GraphParams(mode="delaunay", max_length_nm=0.08)))
+    assert rows_of(short) == [[pair for pair in row if pair[1] <= 0.08] for row in rows_of(whole)]
+
+
+def test_delaunay_of_ions_at_one_place_needs_a_limit():
+    with pytest.raises(ParameterError, match="limit_nm"):
+        drain(build_graph(np.ones((3, 3)), GraphParams(mode="delaunay")))
+
+
+def test_weights_are_gaussian_times_the_factor_of_the_pair(rng):
+    xyz, species = rng.random((300, 3)), rng.integers(-1, 2, 300)
+    graph = drain(build_graph(xyz, GraphParams(k=6)))
+    factor = np.array([[1.0, 3.0], [0.5, 2.0]])
+    plain, weighted = edge_weights(graph, 0.1), edge_weights(graph, 0.1, species, factor)
+    np.testing.assert_allclose(plain, np.exp(-(graph.lengths_nm.astype(float) ** 2) / 0.02), rtol=1e-5)
+    a, b = np.repeat(species, 6), species[graph.indices]
+    expected = np.where((a < 0) | (b < 0), 0, factor[a, b])
+    np.testing.assert_allclose(weighted, plain * expected, rtol=1e-6)
+    assert weighted.dtype == np.float32
+    for bad in ({"scale_nm": 0.0}, {"scale_nm": 0.1, "species": species}):
+        with pytest.raises(ParameterError):
+            edge_weights(graph, **bad)
+    with pytest.raises(ParameterError, match="0 to 0"):
+        edge_weights(graph, 0.1, species, [[1.0]])
     with pytest.raises(ShapeError):
-        connected_components(graph, mask=[True])
-
-
-def test_a_one_way_edge_joins_too():
-    graph = drain(build_graph([[0, 0, 0], [0, 0, 1], [0, 0, 3]], GraphParams(k=1)))
-    assert connected_components(graph)[0] == 1
-
-
-def test_coordination_of_wurtzite_shells():
-    # 4 bonds of 0.195 nm, then 12 like atoms at 0.318 to 0.320 nm and one unlike at (1 - u) c = 0.323 nm
-    xyz, bulk = wurtzite(6)
-    graph = drain(build_graph(xyz))
-    assert set(coordination(graph, 0.23)[bulk]) == {4}
-    assert set(coordination(graph, 0.33)[bulk]) == {17}
-    with pytest.raises(ParameterError):
-        coordination(graph, 0.0)
+        edge_weights(graph, 0.1, species, [1.0, 2.0])
