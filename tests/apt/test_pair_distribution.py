@@ -59,6 +59,24 @@ def test_cutoff_of_a_random_cloud_holds_twelve_neighbors(rng):
     assert cutoff.cutoff_nm == pytest.approx((12 / (4 / 3 * np.pi)) ** (1 / 3), rel=0.01)
 
 
+def test_the_cutoff_is_that_of_the_atoms_at_any_efficiency(rng):
+    crystal, random = fcc(22), rng.random((80_000, 3)) * 80_000 ** (1 / 3)
+    crystal = crystal + 0.01 * rng.standard_normal(crystal.shape)
+    for xyz in (crystal, random):
+        whole = suggest_cutoff(drain(pair_distribution(xyz)))
+        half = suggest_cutoff(drain(pair_distribution(xyz[rng.random(len(xyz)) < 0.5])), efficiency=0.5)
+        assert half.rule == whole.rule
+        assert half.cutoff_nm == pytest.approx(whole.cutoff_nm, rel=0.04)
+        assert half.n_atoms == pytest.approx(12, rel=0.07)
+        assert half.n_neighbors == pytest.approx(6, rel=0.07)
+
+
+@pytest.mark.parametrize("efficiency", [0.0, 1.5, -1.0])
+def test_an_efficiency_that_is_none(rng, efficiency):
+    with pytest.raises(ParameterError, match="efficiency"):
+        suggest_cutoff(drain(pair_distribution(rng.random((5000, 3)))), efficiency)
+
+
 def test_cutoff_needs_twelve_neighbors_or_a_shell(rng):
     result = drain(pair_distribution(rng.random((20_000, 3)), PairDistributionParams(r_max_nm=0.02)))
     with pytest.raises(ParameterError, match="raise r_max_nm"):

@@ -78,10 +78,23 @@ class PairDistribution:
 
 @dataclass(frozen=True)
 class Cutoff:
-    """A cutoff radius, the mean number of neighbors within it, and the rule that gave it."""
+    """A cutoff radius and the rule that gave it.
+
+    Parameters
+    ----------
+    cutoff_nm
+        The radius, nm.
+    n_neighbors
+        Mean number of detected neighbors within it.
+    n_atoms
+        Mean number of atoms around an atom within it, detected or not: the coordination.
+    rule
+        How the radius was found.
+    """
 
     cutoff_nm: float
     n_neighbors: float
+    n_atoms: float
     rule: Literal["first minimum of g(r)", "mean of 12 neighbors"]
 
 
@@ -166,36 +179,49 @@ def pair_distribution(
     return PairDistribution(0.5 * (edges[1:] + edges[:-1]), g, error, n_within, float(density), n_sampled)
 
 
-def suggest_cutoff(distribution: PairDistribution) -> Cutoff:
+def suggest_cutoff(distribution: PairDistribution, efficiency: float = 1.0) -> Cutoff:
     """Suggest a cutoff radius for a neighbor graph.
 
     Parameters
     ----------
     distribution
         The pair distribution.
+    efficiency
+        Detection efficiency, over 0 to 1: the part of the atoms that became ions.
 
     Returns
     -------
     The first minimum after the first peak where a peak stands out (10 % over g = 1 and five counting errors, before a
-    dip of as much), as in a crystal; else, as in a blurred cloud, the radius with 12 neighbors in the mean.
+    dip of as much), as in a crystal; else, as in a blurred cloud, the radius with 12 atoms in the mean.
 
     Raises
     ------
     ParameterError
-        If there is no such peak and the distribution ends before 12 neighbors.
+        If there is no such peak and the distribution ends before 12 atoms, or the efficiency is not over 0 to 1.
+
+    Notes
+    -----
+    Losing atoms at random thins pairs and density alike, ``g`` stays as it was and so does its first minimum; the
+    number of neighbors becomes ``n_atoms = n_neighbors / efficiency``. Only the second rule, which counts, depends on
+    the efficiency: without the correction its radius is too large by ``efficiency^(-1/3)``. Losses that depend on the
+    species or the place (evaporation between pulses, multi-hits, poles) are not corrected.
     """
+    if not 0 < efficiency <= 1:
+        raise ParameterError(f"efficiency must be over 0 and at most 1, got {efficiency}")
     r, g = distribution.r_nm, gaussian_filter1d(np.nan_to_num(distribution.g), 1.0)
     error = np.nan_to_num(distribution.g_error)
     shell = _first_shell(g, error)
     if shell is not None:
-        return Cutoff(float(r[shell]), float(distribution.n_within[shell]), "first minimum of g(r)")
-    n_within = distribution.n_within
-    if n_within[-1] < _TWELVE:
+        n_neighbors = float(distribution.n_within[shell])
+        return Cutoff(float(r[shell]), n_neighbors, n_neighbors / efficiency, "first minimum of g(r)")
+    n_atoms = distribution.n_within / efficiency
+    if n_atoms[-1] < _TWELVE:
         raise ParameterError(
-            f"g(r) shows no shell up to {r[-1]:.3g} nm and holds only {n_within[-1]:.1f} neighbors; raise r_max_nm"
+            f"g(r) shows no shell up to {r[-1]:.3g} nm and holds only {n_atoms[-1]:.1f} neighbors; raise r_max_nm"
         )
     outer = r + 0.5 * (r[1] - r[0])
-    return Cutoff(float(np.interp(_TWELVE, n_within, outer)), _TWELVE, "mean of 12 neighbors")
+    radius = float(np.interp(_TWELVE, n_atoms, outer))
+    return Cutoff(radius, _TWELVE * efficiency, _TWELVE, "mean of 12 neighbors")
 
 
 def _first_shell(g: NDArray[np.float64], error: NDArray[np.float64]) -> int | None:
