@@ -42,7 +42,7 @@ def benchmark(
     seeds
         Test wires with defects per level (6, or 2 in a trial run).
     budget
-        Evaluations to tune each method (12, or 2 in a trial run).
+        Evaluations to tune each method, on each validation wire (8, or 2 in a trial run).
     jobs
         Number of processes.
     methods
