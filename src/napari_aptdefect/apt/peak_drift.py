@@ -23,7 +23,7 @@ class PeakDriftParams(Params):
     """Parameters of the normalization of mass peaks."""
 
     ions_per_slice: int = param(
-        20_000,
+        5000,
         title="Ions per slice",
         description="Consecutive ions whose peaks are located at once.",
         unit="ions",

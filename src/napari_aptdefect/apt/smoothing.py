@@ -146,7 +146,8 @@ def local_mean(values: ArrayLike, graph: NeighborGraph, sigma_nm: float) -> NDAr
     filled = np.where(known, array, 0.0)
     total = known + weights @ known.astype(np.float64)
     summed = filled + weights @ filled
-    return np.divide(summed, total, out=np.full(len(array), np.nan), where=total > 0).astype(np.float32)
+    mean = np.divide(summed, total, out=np.full(len(array), np.nan), where=total > 0)
+    return np.asarray(mean, np.float32)
 
 
 def local_density(graph: NeighborGraph) -> NDArray[np.float32]:
@@ -162,7 +163,8 @@ def local_density(graph: NeighborGraph) -> NDArray[np.float32]:
     some = graph.degree > 0
     reach[some] = np.maximum.reduceat(graph.lengths_nm, graph.indptr[:-1][some]) if some.any() else 0
     with np.errstate(divide="ignore"):
-        return np.asarray(graph.degree / (4 / 3 * np.pi * reach**3), np.float32)
+        density: NDArray[np.float32] = (graph.degree / (4 / 3 * np.pi * reach**3)).astype(np.float32)
+    return density
 
 
 @njit(cache=True, nogil=True)
