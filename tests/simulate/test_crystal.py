@@ -232,10 +232,52 @@ def test_points_are_what_they_are_called_and_label_their_neighbors() -> None:
             assert set(made.atoms.element[near]) == {0}
         elif truth.kind == "N split interstitial":
             two = tree.query(np.float32(truth.center_nm), k=2)
-            assert two[0][1] == pytest.approx(0.135, abs=1e-4)
+            assert two[0] == pytest.approx([0.0675, 0.0675], abs=1e-4)
+            assert np.linalg.norm(np.diff(xyz[two[1]], axis=0)) == pytest.approx(0.135, abs=1e-4)
             assert made.atoms.element[two[1]].tolist() == [1, 1]
         else:
             assert np.allclose(np.sort(distance)[1:7], 0.208, atol=0.001)
+
+
+def test_fault_ends_at_a_boundary_and_follows_a_screw() -> None:
+    made = wire(
+        {"kind": "inversion_domain", "center_nm": (0, 1.0, 6)},
+        {"kind": "stacking_fault", "depth_nm": 6.0, "excess_per_nm2": 4.0},
+    )
+    fault = made.atoms.instance == 2
+    assert fault.sum() > 1000
+    assert made.atoms.xyz_nm[fault, 1].max() <= 1.0 + 1e-4
+    assert made.defects[1].n_sites == pytest.approx(made.defects[1].volume_nm3 * gan.ATOMS_PER_NM3)
+    screwed = wire(
+        {"kind": "dislocation", "core": "screw", "center_nm": (0, 0, 6), "radius_nm": 0.3},
+        {"kind": "stacking_fault", "depth_nm": 6.0},
+    )
+    xyz, ga = screwed.atoms.xyz_nm, screwed.atoms.sublattice == 0
+    labeled = ga & (screwed.atoms.instance == 2)
+    # Of the two labeled bilayers one is cubic: half of the Ga atoms see a third layer (A, B, C) within one bilayer.
+    inside = labeled & (np.hypot(xyz[:, 0], xyz[:, 1]) > 1.5) & (np.hypot(xyz[:, 0], xyz[:, 1]) < 4)
+    near = cKDTree(xyz[ga]).query_ball_point(xyz[inside], 0.34)
+    cubic = 0
+    for place, rows in zip(xyz[inside], near, strict=True):
+        shift = xyz[ga][rows] - place
+        above, below = shift[shift[:, 2] > 0.15], shift[shift[:, 2] < -0.15]
+        cubic += bool(np.linalg.norm(above[:, None, :2] + below[None, :, :2], axis=2).min() < 0.08)
+    assert cubic / inside.sum() == pytest.approx(0.5, abs=0.02)
+
+
+def test_dislocation_leaves_a_turned_grain_whole() -> None:
+    made = wire(
+        {"kind": "grain_boundary", "center_nm": (0, 0, 6), "normal": (0, 0, 1), "axis": (1, 0, 0), "angle_deg": 20},
+        {"kind": "dislocation", "core": "screw", "center_nm": (0.1, 0.1, 3.0), "excess_per_nm": 5.0},
+    )
+    xyz, element = made.atoms.xyz_nm, made.atoms.sublattice
+    beyond = inner(xyz, 3.5, 7.0, 10.0)
+    distance, near = cKDTree(xyz).query(xyz[beyond], k=5)
+    unlike = element[near[:, 1:]] != element[beyond][:, None]
+    assert unlike[distance[:, 1:] < 0.23].all()
+    assert (distance[:, 1:] < 0.23).sum(axis=1).mean() == pytest.approx(4, abs=0.01)
+    line = made.atoms.instance == 2
+    assert xyz[line, 2].max() < 6.2
 
 
 def test_listed_and_counted_defects_stand_side_by_side() -> None:
@@ -264,13 +306,19 @@ def test_later_boundaries_and_slabs_do_not_change_the_first_grain(monkeypatch: p
         ({"kind": "dislocation", "excess_per_nm": 45.0, "profile": "gaussian"}, "excess_per_nm = 45"),
         ({"kind": "inversion_domain", "excess_per_nm2": 90.0}, "excess_per_nm2 = 90"),
         ({"kind": "vacancy", "center_nm": (0, 0, 40)}, "no Ga site"),
+        ({"kind": "void", "magnification": -0.9}, "magnification"),
         ({"kind": "solute_cluster", "radius_nm": 8}, "no place left"),
         ({"kind": "insertion", "thickness_nm": 30}, "no place left"),
     ],
 )
 def test_impossible_defects_are_refused(defect: dict[str, Any], says: str) -> None:
-    with pytest.raises(ParameterError, match=says):
+    with pytest.raises(ValueError, match=says):  # ParameterError is one, and so is pydantic's
         wire(defect)
+
+
+def test_two_points_do_not_share_a_site() -> None:
+    with pytest.raises(ParameterError, match="share the site"):
+        wire(*[{"kind": "vacancy", "center_nm": (0.1, 0.1, 6.0)}] * 2)
 
 
 def test_directions_are_unit_vectors_and_need_a_length() -> None:

@@ -132,6 +132,7 @@ def _columns(path: Path) -> tuple[str, ...]:
 
 
 def _read(path: Path, names: Sequence[str], hint: str = "") -> Any:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     present = _columns(path)
@@ -140,7 +141,12 @@ def _read(path: Path, names: Sequence[str], hint: str = "") -> Any:
         raise FormatError(
             path, expected=f"the column(s) {', '.join(missing)}", found=f"only {', '.join(present)}", hint=hint
         )
-    return pq.read_table(path, columns=list(names))
+    try:
+        return pq.read_table(path, columns=list(names))
+    except (pa.ArrowException, OSError) as error:
+        raise FormatError(
+            path, expected="an undamaged parquet file", found=str(error), hint="write it again"
+        ) from error
 
 
 def _check_order(table: Any, path: Path) -> None:

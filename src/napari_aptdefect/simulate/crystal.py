@@ -36,18 +36,31 @@ class Sites:
         there is none (N sites, grains other than the first).
     channels_nm
         Shape (K, 3), the ways, nm.
+    grain
+        Shape (N,), int8: 0 for the first grain, then one for each boundary.
+    depth_nm
+        Shape (N,), float32: depth before the displacements of dislocations, by which a fault knows its bilayers, nm.
     """
 
     xyz_nm: NDArray[np.float32]
     sublattice: NDArray[np.int8]
     channel: NDArray[np.int8]
     channels_nm: NDArray[np.float64]
+    grain: NDArray[np.int8]
+    depth_nm: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.sublattice)
 
     def __getitem__(self, rows: NDArray[np.bool_]) -> Sites:
-        return Sites(self.xyz_nm[rows], self.sublattice[rows], self.channel[rows], self.channels_nm)
+        return Sites(
+            self.xyz_nm[rows],
+            self.sublattice[rows],
+            self.channel[rows],
+            self.channels_nm,
+            self.grain[rows],
+            self.depth_nm[rows],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +90,7 @@ def build_sites(params: GanNanowireParams, placed: Sequence[Placed]) -> Stage[Si
     boundaries = [p for p in placed if isinstance(p.spec, (InversionDomain, GrainBoundary))]
     grains = [_first_grain(params, placed), *(_grain_beyond(params, p) for p in boundaries)]
     lines = [p for p in placed if isinstance(p.spec, Dislocation) and p.spec.core != "none"]
+    held = [grains_held(line, placed) for line in lines]
     whole: list[Sites] = []
     for number, grain in enumerate(grains):
         slabs = list(_slab_layers(params, grain))
@@ -85,11 +99,12 @@ def build_sites(params: GanNanowireParams, placed: Sequence[Placed]) -> Stage[Si
         parts: list[Sites] = []
         for done, layers in enumerate(slabs):
             yield Progress(number + done / len(slabs), len(grains), f"bilayers {layers.start} to {layers.stop}")
-            sites = _slab(params, grain, layers, places[layers.start - slabs[0].start :], net, lines)
+            own = [line for line, holders in zip(lines, held, strict=True) if number in holders]
+            sites = _slab(params, grain, layers, places[layers.start - slabs[0].start :], net, own)
             parts.append(sites[_grain_of(sites.xyz_nm, boundaries) == number] if boundaries else sites)
         new = joined_sites(parts)
         if number:
-            new = replace(new, channel=np.full(len(new), -1, np.int8))
+            new = replace(new, channel=np.full(len(new), -1, np.int8), grain=np.full(len(new), number, np.int8))
             new = _without_clashes(new, whole, boundaries[number - 1])
         whole.append(new)
     return _without_crowding(joined_sites(whole), lines)
@@ -104,7 +119,24 @@ def joined_sites(parts: Sequence[Sites]) -> Sites:
         np.concatenate([p.sublattice for p in parts]),
         np.concatenate([p.channel for p in parts]),
         parts[0].channels_nm,
+        np.concatenate([p.grain for p in parts]),
+        np.concatenate([p.depth_nm for p in parts]),
     )
+
+
+def grains_held(placed: Placed, others: Sequence[Placed]) -> frozenset[int]:
+    """Grains that a fault or a dislocation lies in, by number: 0 for the first, then one for each boundary of `others`.
+
+    A fault belongs to the stack of the first grain. A dislocation belongs to the crystal that its center lies in; an
+    inversion domain has the lattice of the first grain, so a line of one goes on in the other, but none goes on in a
+    grain that is turned.
+    """
+    boundaries = [p for p in others if isinstance(p.spec, (InversionDomain, GrainBoundary))]
+    aligned = frozenset({0, *(i for i, p in enumerate(boundaries, 1) if isinstance(p.spec, InversionDomain))})
+    if isinstance(placed.spec, StackingFault):
+        return frozenset({0})
+    own = int(_grain_of(np.array([placed.region.center_nm], np.float32), boundaries)[0])
+    return aligned if own in aligned else frozenset({own})
 
 
 def _first_grain(params: GanNanowireParams, placed: Sequence[Placed]) -> _Grain:
@@ -177,8 +209,9 @@ def _slab(
         xyz = xyz @ grain.rotation.T + grain.shift_nm
     moved = xyz
     for line in lines:
+        x, y, z = (float(v) for v in grain.rotation @ np.asarray(_burgers(line.spec)))
         moved = moved + gan.dislocation_displacement(
-            xyz, line.region.center_nm, line.region.direction, _burgers(line.spec), params.radius_nm
+            xyz, line.region.center_nm, line.region.direction, (x, y, z), params.radius_nm
         )
     inside = gan.in_prism(moved, params.radius_nm, params.length_nm, params.facets)
     n = len(net)
@@ -190,7 +223,14 @@ def _slab(
     channel[sublattice == 1] = -1
     pairs = [divmod(kind, 3) for kind in range(9)]
     ways = np.array([gan.channel_offset_nm(a, b, grain.up) if a != b else np.zeros(3) for a, b in pairs])
-    return Sites(moved[inside].astype(np.float32), sublattice[inside], channel[inside], ways)
+    return Sites(
+        moved[inside].astype(np.float32),
+        sublattice[inside],
+        channel[inside],
+        ways,
+        np.zeros(int(inside.sum()), np.int8),
+        xyz[inside, 2].astype(np.float32),
+    )
 
 
 def _burgers(spec: Dislocation) -> tuple[float, float, float]:

@@ -21,7 +21,7 @@ from napari_aptdefect.simulate.measurement import Measured, measure
 from napari_aptdefect.simulate.occupation import Wire, occupy
 from napari_aptdefect.simulate.placement import POINTS, Placed, place_defects
 from napari_aptdefect.simulate.simulated import SimulatedCloud, write_simulated
-from napari_aptdefect.simulate.truth import DefectTruth
+from napari_aptdefect.simulate.truth import HIDDEN_D_PRIME, DefectTruth
 from napari_aptdefect.stage import Progress, Stage
 
 __all__ = [
@@ -92,7 +92,9 @@ def simulate_gan_nanowire(params: GanNanowireParams | None = None, seed: int = 0
     atoms = _turned(wire.atoms, rotation, shift)
     defects = tuple(replace(one, region=one.region.moved(rotation, shift)) for one in wire.defects)
     lenses = _lenses(placed, defects)
-    measured: Measured = yield from _scaled(measure(atoms, lenses, radius, params.measurement, measuring), 50, 85)
+    measured: Measured = yield from _scaled(
+        measure(atoms, lenses, radius, params.measurement, measuring, rotation), 50, 85
+    )
     if len(measured.xyz_nm) == 0:
         raise EmptySelectionError("no ion was detected; raise the efficiency or make the wire larger")
     yield Progress(85, 100, "judge what can be seen")
@@ -161,9 +163,17 @@ def _truth(
     specs = [*(p.spec for p in placed), *(spec for spec in params.specs() if isinstance(spec, POINTS))]
     by_number = {one.defect: spec for one, spec in zip(defects, specs, strict=True)}
     conditions = _conditions(params, by_number, atoms, measured, rotation)
-    defects = judge(defects, conditions)
+    defects = _hidden_as_controls(params, judge(defects, conditions))
     bound = known_geometry(measured.blurred_nm, measured.species, defects, conditions, rng)
     return with_ceiling(defects, instance, bound), instance, bound
+
+
+def _hidden_as_controls(params: GanNanowireParams, defects: tuple[DefectTruth, ...]) -> tuple[DefectTruth, ...]:
+    """Make a control of every target that not even an ideal observer sees, above level 0."""
+    return tuple(
+        replace(one, role="control") if params.level and one.role == "target" and one.d_prime < HIDDEN_D_PRIME else one
+        for one in defects
+    )
 
 
 def _conditions(

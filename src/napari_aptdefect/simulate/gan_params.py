@@ -106,8 +106,8 @@ class GanNanowireParams(Params):
         if not isinstance(data, dict):
             return data
         changes = data.get("measurement") or {}
-        if isinstance(changes, Measurement):
-            return data
+        if not isinstance(changes, dict):
+            return data  # a whole measurement, or something that the field itself refuses
         level = data.get("level", 2)
         preset = Measurement.at_level(level).model_dump() if level in (0, 1, 2, 3) else {}
         return {**data, "measurement": {**preset, **changes}}

@@ -47,8 +47,8 @@ def _lens(default: float) -> Any:
         default,
         title="Local magnification",
         description="Spreads (positive) or focuses (negative) the ions around it; times the factor of the level.",
-        ge=-1.0,
-        le=1.0,
+        ge=-0.5,
+        le=0.5,
     )
 
 
@@ -160,7 +160,9 @@ class InversionDomain(Params):
 
     kind: Literal["inversion_domain"] = "inversion_domain"
     center_nm: Vector | None = _center()
-    normal: Direction = param((1.0, 0.0, 0.0), title="Normal", description="Points into the inverted domain.")
+    normal: Direction = param(
+        (0.0, 1.0, 0.0), title="Normal", description="Points into the inverted domain; (0, 1, 0) is that of an m plane."
+    )
     thickness_nm: float = param(
         1.0, title="Thickness", description="Thickness of the labeled slab.", unit="nm", ge=0.2, le=10.0
     )

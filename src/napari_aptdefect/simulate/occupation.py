@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_aptdefect.errors import ParameterError
 from napari_aptdefect.simulate import wurtzite as gan
 from napari_aptdefect.simulate.atoms import SUBLATTICES, Atoms
-from napari_aptdefect.simulate.crystal import Sites
+from napari_aptdefect.simulate.crystal import Sites, grains_held
 from napari_aptdefect.simulate.detectability import role_of
 from napari_aptdefect.simulate.gan_params import GanNanowireParams
 from napari_aptdefect.simulate.gan_specs import (
@@ -34,7 +34,7 @@ from napari_aptdefect.simulate.truth import NEIGHBOR_NM, DefectTruth
 from napari_aptdefect.stage import Progress, Stage
 
 _CHUNK: Final = 50_000
-_SPLIT_NM: Final = 0.135  # N-N distance of the split interstitial, to be read as "beside an N atom"
+_SPLIT_NM: Final = 0.135  # N-N distance of the split interstitial
 _ROOM_NM: Final = 0.35
 _DIRECTIONS: Final = 32
 _POINT_DEPTH_NM: Final = 0.3
@@ -42,6 +42,10 @@ _SNAP_NM: Final = 0.5
 _TRIES: Final = 200
 _WIDTH_10_90: Final = 2.563  # 10 to 90 % width of an error function in its standard deviations
 _EXTRA: Final = SUBLATTICES.index("interstitial")
+_SHIFT_NM: Final = gan.C_NM  # a screw dislocation moves the bilayers of a fault by up to half of this
+
+Held = Mapping[int, frozenset[int]]
+"""Grains that faults and dislocations lie in, by instance number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +82,24 @@ def occupy(params: GanNanowireParams, placed: Sequence[Placed], sites: Sites, rn
     yield Progress(0, 4, "sort the sites by depth")
     order = np.argsort(sites.xyz_nm[:, 2], kind="stable")
     xyz = sites.xyz_nm[order]
-    column = _Column(xyz, sites.sublattice[order], sites.channel[order], sites.channels_nm, xyz[:, 2].copy())
+    column = _Column(
+        xyz,
+        sites.sublattice[order],
+        sites.channel[order],
+        sites.channels_nm,
+        xyz[:, 2].copy(),
+        sites.grain[order],
+        sites.depth_nm[order],
+    )
     truths = [_truth(number, p, params) for number, p in enumerate(placed, start=1)]
+    held = {
+        truth.defect: grains_held(p, placed)
+        for truth, p in zip(truths, placed, strict=True)
+        if truth.defect_class in ("stacking_fault", "dislocation") and getattr(p.spec, "core", "") != "none"
+    }
     yield Progress(1, 4, "label the atoms")
-    instance = _labels(column.xyz_nm, truths)
+    instance = _labels(column, truths, held)
+    _check_labeled(instance, truths)
     yield Progress(2, 4, "place the solute")
     element = column.sublattice.copy()
     symbols = params.elements()
@@ -89,7 +107,7 @@ def occupy(params: GanNanowireParams, placed: Sequence[Placed], sites: Sites, rn
     element[background & (element == 0)] = symbols.index(params.solute)
     empty = np.zeros(len(element), bool)
     for i in sorted(range(len(placed)), key=lambda k: rank(truths[k])):
-        truths[i] = _apply(placed[i].spec, truths[i], params, symbols, column, element, empty, rng)
+        truths[i] = _apply(placed[i].spec, truths[i], params, symbols, column, element, empty, held, rng)
     yield Progress(3, 4, "place single points")
     points, extra = _points(params, column, instance, empty, len(truths), rng)
     atoms = _joined(column, element, instance, symbols, extra)
@@ -109,6 +127,13 @@ class _Column:
     channel: NDArray[np.int8]
     channels_nm: NDArray[np.float64]
     z_nm: NDArray[np.float32]
+    grain: NDArray[np.int8]
+    depth_nm: NDArray[np.float32]
+
+    def inside(self, truth: DefectTruth, held: Held) -> NDArray[np.intp]:
+        """Rows of the sites in the region of a defect, in the grains that it lies in."""
+        rows = self.rows(truth.region, _SHIFT_NM if truth.defect_class == "stacking_fault" else 0.0)
+        return rows[_belongs(truth, held, self.grain[rows], self.xyz_nm[rows], self.depth_nm[rows])]
 
     def rows(self, region: Region, reach_nm: float = 0.0) -> NDArray[np.intp]:
         """Rows of the sites in a region or near it."""
@@ -117,19 +142,62 @@ class _Column:
         return start + region.rows_within(self.xyz_nm[start : high + 1], reach_nm)
 
 
-def _labels(xyz_nm: NDArray[np.float32], truths: Sequence[DefectTruth]) -> NDArray[np.int32]:
+def _belongs(
+    truth: DefectTruth,
+    held: Held,
+    grain: NDArray[np.int8],
+    xyz_nm: NDArray[np.float32],
+    depth_nm: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Which sites lie in a defect: of a fault those of its bilayers, also where a screw dislocation moved them."""
+    if truth.defect_class == "stacking_fault":
+        inside = abs(depth_nm - np.float32(truth.center_nm[2])) <= truth.region.radius_nm
+    else:
+        inside = truth.region.distance_nm(xyz_nm) <= 0
+    if truth.defect in held:
+        inside &= np.isin(grain, list(held[truth.defect]))
+    return np.asarray(inside)
+
+
+def _labels(column: _Column, truths: Sequence[DefectTruth], held: Held) -> NDArray[np.int32]:
     """Labels of extended defects, chunk by chunk of depth."""
-    instance = np.zeros(len(xyz_nm), np.int32)
-    for start in range(0, len(xyz_nm), _CHUNK):
-        part = xyz_nm[start : start + _CHUNK]
-        low, high = float(part[0, 2]), float(part[-1, 2])
-        near = []
-        for truth in truths:
-            bottom, top = truth.region.reach_nm(label_reach_nm(truth))
-            if bottom <= high and top >= low:
-                near.append(truth)
-        instance[start : start + _CHUNK] = label_places(part, near)
+    xyz = column.xyz_nm
+    instance = np.zeros(len(xyz), np.int32)
+    crystal = [truth for truth in truths if truth.defect in held]
+    others = [truth for truth in truths if truth.defect not in held]
+    for start in range(0, len(xyz), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        part, low, high = xyz[rows], float(xyz[start, 2]), float(xyz[rows][-1, 2])
+        label = label_places(part, _near(others, low, high, 0.0))
+        ranks = {truth.defect: rank(truth) for truth in truths} | {0: (-1, 0)}
+        for truth in sorted(_near(crystal, low, high, _SHIFT_NM), key=rank):
+            weaker = [number for number, order in ranks.items() if order < rank(truth)]
+            inside = _belongs(truth, held, column.grain[rows], part, column.depth_nm[rows])
+            label[inside & np.isin(label, weaker)] = truth.defect
+        instance[rows] = label
     return instance
+
+
+def _check_labeled(instance: NDArray[np.int32], truths: Sequence[DefectTruth]) -> None:
+    """Refuse a wire in which one defect hides another: its truth would name a defect that nothing can find."""
+    found = np.bincount(instance, minlength=len(truths) + 1)
+    for truth in truths:
+        if not found[truth.defect]:
+            place = tuple(round(v, 2) for v in truth.center_nm)
+            raise ParameterError(
+                f"defect {truth.defect} ({truth.kind} at {place}) labels no atom: others cover it, or it lies outside "
+                "the wire; move it or leave one of them out"
+            )
+
+
+def _near(truths: Sequence[DefectTruth], low: float, high: float, more_nm: float) -> list[DefectTruth]:
+    """Defects whose labels may reach depths from low to high."""
+    near = []
+    for truth in truths:
+        bottom, top = truth.region.reach_nm(label_reach_nm(truth) + more_nm)
+        if bottom <= high and top >= low:
+            near.append(truth)
+    return near
 
 
 def _truth(number: int, placed: Placed, params: GanNanowireParams) -> DefectTruth:
@@ -173,10 +241,11 @@ def _apply(
     column: _Column,
     element: NDArray[np.int8],
     empty: NDArray[np.bool_],
+    held: Held,
     rng: np.random.Generator,
 ) -> DefectTruth:
     """Put a defect's solute on Ga sites, or empty its sites; in place. Returns its truth with the counts of sites."""
-    inside = column.rows(truth.region)
+    inside = column.inside(truth, held)
     volume = len(inside) / gan.ATOMS_PER_NM3
     n_missing, n_excess = truth.n_missing, 0.0
     if isinstance(spec, Void):
@@ -186,7 +255,7 @@ def _apply(
         empty[_nearest(column, truth.region, spec)] = True
     elif truth.solute:
         tail = getattr(spec, "interface_nm", 0.0)
-        rows = column.rows(truth.region, tail)
+        rows = column.rows(truth.region, tail) if tail else inside
         rows = rows[column.sublattice[rows] == 0]
         base = params.solute_percent / 100 if truth.solute == params.solute else 0.0
         chance = _excess_share(spec, truth.region, column.xyz_nm[rows], base)
@@ -254,15 +323,19 @@ def _points(
     truths: list[DefectTruth] = []
     extra: list[_Extra] = []
     for spec, row in zip(specs, _point_rows(params, specs, column, instance, empty, rng), strict=True):
-        place = column.xyz_nm[row]
+        place = column.xyz_nm[row].copy()
         if isinstance(spec, Vacancy):
             empty[row] = True
             name, kind = "vacancy", f"{spec.sublattice} vacancy"
         else:
             name, kind = "interstitial", f"N {spec.site} interstitial"
-            way = column.channels_nm[column.channel[row]] if spec.site == "octahedral" else _split(column, row, rng)
-            place = (place + way).astype(np.float32)
-            extra.append(_Extra(place))
+            if spec.site == "octahedral":
+                place = (place + column.channels_nm[column.channel[row]]).astype(np.float32)
+                extra.append(_Extra(place))
+            else:  # two N atoms share the site
+                half = _split(column, row, rng).astype(np.float32) / 2
+                column.xyz_nm[row] = place - half
+                extra.append(_Extra(place + half))
         x, y, z = (float(v) for v in place)
         role = role_of(name, params.level, decorated=False, is_point=True)
         number = n_before + len(truths) + 1
@@ -275,13 +348,15 @@ def _points(
 
 
 def _split(column: _Column, row: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Way from an N atom to the extra one beside it: of some random directions that with the most room."""
+    """From one N atom of the split interstitial to the other: of some random directions that with the most room."""
     x, y, z = (float(v) for v in column.xyz_nm[row])
     near = column.rows(Region("point", (x, y, z)), _ROOM_NM)
     near = near[near != row]
     ways = rng.normal(size=(_DIRECTIONS, 3))
     ways *= _SPLIT_NM / np.linalg.norm(ways, axis=1, keepdims=True)
-    gaps = np.linalg.norm(column.xyz_nm[near] - (column.xyz_nm[row] + ways)[:, None], axis=2).min(axis=1, initial=1.0)
+    halves = np.concatenate([ways, -ways]) / 2
+    gaps = np.linalg.norm(column.xyz_nm[near] - (column.xyz_nm[row] + halves)[:, None], axis=2).min(axis=1, initial=1.0)
+    gaps = gaps.reshape(2, -1).min(axis=0)
     return np.asarray(ways[np.argmax(gaps)])
 
 
@@ -297,7 +372,7 @@ def _point_rows(
     rows: dict[int, int] = {}
     for i, spec in enumerate(specs):
         if spec.center_nm is not None:
-            rows[i] = _listed_row(spec, column, empty)
+            rows[i] = _listed_row(spec, column, empty, rows.values())
     groups: dict[tuple[bool, ...], list[int]] = {}
     for i, spec in enumerate(specs):
         if i not in rows:
@@ -320,7 +395,7 @@ def _site_kind(spec: Vacancy | Interstitial) -> tuple[bool, bool]:
     return spec.site == "octahedral", spec.site == "octahedral"
 
 
-def _listed_row(spec: Vacancy | Interstitial, column: _Column, empty: NDArray[np.bool_]) -> int:
+def _listed_row(spec: Vacancy | Interstitial, column: _Column, empty: NDArray[np.bool_], taken: Iterable[int]) -> int:
     on_ga, in_channel = _site_kind(spec)
     x, y, z = spec.center_nm or (0.0, 0.0, 0.0)
     region = Region("point", (x, y, z))
@@ -333,7 +408,10 @@ def _listed_row(spec: Vacancy | Interstitial, column: _Column, empty: NDArray[np
             f"{spec.kind}: no {'Ga' if on_ga else 'N'} site within {_SNAP_NM:g} nm of center_nm = {(x, y, z)}; "
             "is it inside the wire, and outside of every void?"
         )
-    return int(rows[np.argmin(region.distance_nm(column.xyz_nm[rows]))])
+    nearest = int(rows[np.argmin(region.distance_nm(column.xyz_nm[rows]))])
+    if nearest in set(taken):
+        raise ParameterError(f"{spec.kind}: two listed point defects share the site nearest to {(x, y, z)}; move one")
+    return nearest
 
 
 def _apart(

@@ -35,7 +35,8 @@ class SimulatedCloud:
         Shape (N,), int32, number of the defect whose label the atom carries, 0 for the matrix.
     bound_instance
         Shape (N,), int32: the number that the known-geometry labeler gives the ion. It knows every defect's geometry
-        and sees only what was measured; no method can do better.
+        and sees only the blurred place and the species of each ion, without the errors of trajectories and
+        reconstruction.
     sublattice
         Shape (N,), int8, index in `SUBLATTICES`.
     species

@@ -16,6 +16,9 @@ NEIGHBOR_NM: Final = 0.25
 RIM_NM: Final = 0.5
 """Atoms this near to the surface of a void or a vacancy cluster carry its label."""
 
+HIDDEN_D_PRIME: Final = 1.0
+"""Above level 0 a defect below this detectability is a control: its AUC is below 0.76, its place being known."""
+
 VISIBLE_D_PRIME: Final = 6.0
 """Detectability that survives a search over a million places."""
 

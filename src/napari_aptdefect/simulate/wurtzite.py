@@ -21,7 +21,7 @@ GA_PER_LAYER_NM2: Final = 2 / (math.sqrt(3) * A_NM**2)
 ATOMS_PER_NM3: Final = 4 / (math.sqrt(3) / 2 * A_NM**2 * C_NM)
 
 Facets = Literal["m", "a"]
-_POISSON: Final = 0.2  # of GaN in the basal plane
+_POISSON: Final = 0.27  # plane strain of a line along c: C12 / (C11 + C12) with C11 = 390, C12 = 145 GPa
 # Lateral places A, B, C of the close-packed layers, apart by a/sqrt(3)
 _PLACES: Final = np.array([[0.0, 0.0], [A_NM / 2, A_NM / np.sqrt(12)], [0.0, A_NM / np.sqrt(3)]])
 _NORMALS: Final = {
@@ -157,8 +157,10 @@ def dislocation_displacement(
 
     Notes
     -----
-    Isotropic elasticity with Poisson's ratio 0.2; the part of the Burgers vector along the line gives a screw, the rest
-    an edge dislocation. J. P. Hirth and J. Lothe, Theory of Dislocations, 2nd ed. (1982), equations 3-2, 3-45 and 3-46.
+    Isotropic elasticity with the Poisson's ratio 0.27 of a line along c (elastic constants of A. Polian, M. Grimsditch
+    and I. Grzegory, J. Appl. Phys. 79, 3343 (1996)); the part of the Burgers vector along the line gives a screw, the
+    rest an edge dislocation. J. P. Hirth and J. Lothe, Theory of Dislocations, 2nd ed. (1982), equations 3-2, 3-45 and
+    3-46.
     Closer than a/2 to the line, where linear elasticity ends, the field of the edge is that at a/2.
     """
     t, b = np.asarray(line, float), np.asarray(burgers_nm, float)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from napari_aptdefect.simulate.atoms import Lens
 from napari_aptdefect.simulate.measurement import LEVELS, STEPS, Measurement
@@ -126,6 +127,11 @@ def test_poles_are_depleted_by_their_amplitude(percent, pole):
 def test_poles_are_those_of_gan():
     # {10-15} of c / a = 0.5185 / 0.3189: tan = 2 c / (sqrt(3) a 5)
     assert np.degrees(np.arctan(2 * 0.5185 / (np.sqrt(3) * 0.3189 * 5))) == pytest.approx(20.6, abs=0.05)
+    # {10-15} lie above the m planes, whose normals are at 30, 90, ... degrees in the frame of the crystal
+    ring = places.pole_directions(LEVELS[2])[1:]
+    assert np.rad2deg(np.arctan2(ring[:, 1], ring[:, 0])) % 60 == pytest.approx(np.full(6, 30.0))
+    turned = places.pole_directions(LEVELS[2], Rotation.from_euler("zy", [10, 5], degrees=True).as_matrix())
+    assert turned[0] == pytest.approx([-np.sin(np.radians(5)), 0], abs=1e-9)
     assert np.hypot(*places.pole_directions(LEVELS[2]).T) == pytest.approx([0] + 6 * [np.sin(np.radians(20.6))])
 
 

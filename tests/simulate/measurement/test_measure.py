@@ -241,6 +241,17 @@ def test_a_peer_reads_the_files(full, tmp_path):
 
 
 @pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("solute", ["Mg", "In", "Al", "Si"])
+def test_ranges_of_a_rare_solute_hold_mostly_that_solute(measured, random_gan, level, solute):
+    ions = measured(random_gan(200_000, ("Ga", "N", solute), solute=0.001), LEVELS[level])
+    code = ions.species_names.index(solute)
+    found = (ions.ranges.assign(ions.mass_da) == code) & ~ions.is_background
+    if found.any():
+        assert (ions.species[found] == code).mean() > 0.5
+    assert solute == "Si" or found.sum() > 20  # nothing separates Si from N above level 0
+
+
+@pytest.mark.parametrize("level", LEVELS)
 def test_ranges_fit_the_spectrum(measured, random_gan, level):
     atoms = random_gan(200_000, ("Ga", "N", "Mg"), solute=0.02)
     ions = measured(atoms, LEVELS[level])

@@ -24,6 +24,7 @@ from napari_aptdefect.simulate import wurtzite as gan
 from napari_aptdefect.simulate.gan_nanowire import simulate_gan_nanowire
 from napari_aptdefect.simulate.gan_params import GanNanowireParams
 from napari_aptdefect.simulate.simulated import SimulatedCloud
+from napari_aptdefect.simulate.truth import VISIBLE_D_PRIME
 from napari_aptdefect.stage import drain
 
 _MAIN_ELEMENTS: Final = {"Ga", "N"}
@@ -241,14 +242,21 @@ def _named(found: Found) -> dict[str, NDArray[Any]]:
 def _true(simulated: SimulatedCloud, params: GanNanowireParams) -> dict[str, NDArray[Any]]:
     defects = simulated.defects
     depth = gan.depth_below_facets_nm(simulated.xyz_true_nm, params.radius_nm, params.length_nm, params.facets)
+    core = depth >= CORE_NM
+    # Of lines and planes only the part in the core can be found there, and d'^2 grows with the length or area.
+    number = [one.defect for one in defects]
+    whole, part = (
+        np.bincount(rows, minlength=len(defects) + 1)[number] for rows in (simulated.instance, simulated.instance[core])
+    )
+    d_prime = np.array([one.d_prime for one in defects]) * np.sqrt(part / np.maximum(whole, 1))
     return {
-        "core": depth >= CORE_NM,
+        "core": core,
         "instance": simulated.instance,
         "bound_instance": simulated.bound_instance,
         "true_number": np.array([one.defect for one in defects], np.int32),
         "true_class": np.array([one.code for one in defects], np.int8),
         "true_role": np.array([ROLES.index(one.role) for one in defects], np.int8),
-        "true_visible": np.array([one.visible for one in defects], bool),
+        "true_visible": d_prime >= VISIBLE_D_PRIME,
         "true_ceiling": np.array([one.iou_ceiling for one in defects], np.float64),
-        "true_d_prime": np.array([one.d_prime for one in defects], np.float64),
+        "true_d_prime": d_prime,
     }

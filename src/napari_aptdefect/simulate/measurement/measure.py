@@ -30,7 +30,12 @@ _Columns = dict[str, NDArray[Any]]
 
 
 def measure(
-    atoms: Atoms, lenses: Sequence[Lens], radius_nm: float, model: Measurement, rng: np.random.Generator
+    atoms: Atoms,
+    lenses: Sequence[Lens],
+    radius_nm: float,
+    model: Measurement,
+    rng: np.random.Generator,
+    rotation: NDArray[np.float64] | None = None,
 ) -> Stage[Measured]:
     """Measure a specimen with a simulated atom probe.
 
@@ -47,6 +52,8 @@ def measure(
     rng
         Source of everything random; the same state gives the same ions bit for bit. Every step draws from a stream of
         its own, so a step that is switched off leaves the random numbers of the others as they are.
+    rotation
+        Turns the frame of the crystal into the instrument's, shape (3, 3), for the poles; the same if not given.
 
     Yields
     ------
@@ -90,7 +97,7 @@ def measure(
     counts = {"atoms": len(atoms), **ions.counts, "undetected": len(ions.atom_idx) - len(hits["event"])}
     del ions
     yield Progress(2, _N_STEPS, "trajectories")
-    _fly(hits, atoms, lenses, radius_nm, model, streams["blur"])
+    _fly(hits, atoms, lenses, radius_nm, model, streams["blur"], rotation)
     yield Progress(3, _N_STEPS, "times of flight")
     _time(hits, chemistry, streams)
     counts["hidden"] = _hide(hits, model)
@@ -136,6 +143,7 @@ def _fly(
     radius_nm: float,
     model: Measurement,
     rng: np.random.Generator,
+    rotation: NDArray[np.float64] | None,
 ) -> None:
     """Add ``blurred`` and ``shift``, where trajectories put the ions, and ``hit`` on the detector."""
     xyz = atoms.xyz_nm[hits["atom_idx"]]
@@ -146,7 +154,7 @@ def _fly(
         spread = 5 * model.roughness_nm + _CHAIN * model.correlation_nm
         positions.bend(xyz, hits["depth"], lenses, model.magnification, spread, sag, shift)
     if model.does("poles"):
-        positions.deplete_poles(xyz[:, :2], hits["apex"], model, shift)
+        positions.deplete_poles(xyz[:, :2], hits["apex"], model, shift, rotation)
     if model.does("blur"):
         positions.blur(xyz, model, rng)
     hits["blurred"], hits["shift"] = xyz, shift

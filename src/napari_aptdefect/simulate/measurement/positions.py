@@ -83,7 +83,11 @@ def bend(
 
 
 def deplete_poles(
-    xy_nm: NDArray[np.float32], apex_nm: NDArray[np.float32], model: Measurement, shift_nm: NDArray[np.float32]
+    xy_nm: NDArray[np.float32],
+    apex_nm: NDArray[np.float32],
+    model: Measurement,
+    shift_nm: NDArray[np.float32],
+    rotation: NDArray[np.float64] | None = None,
 ) -> None:
     """Add the displacement away from crystallographic poles, which is constant on the detector.
 
@@ -97,18 +101,20 @@ def deplete_poles(
         The measurement.
     shift_nm
         Lateral displacements, shape (N, 2), nm; changed.
+    rotation
+        As in `pole_directions`.
 
     Notes
     -----
     Around a pole at p, in units of the apex radius, d = k (s - p) exp(-(|s - p| / w)²) with k = 1 / sqrt(1 - A) - 1:
     the density at the pole is (1 + k)^-2 = 1 - A, and the ions that leave it pile up in a ring, so none is lost. The
-    poles are 0001 on the axis of the instrument and six around it, at tan(angle) = 2 c / (sqrt(3) a l) for {10-1l}.
+    poles are 0001 along the axis of the wire and six around it, at tan(angle) = 2 c / (sqrt(3) a l) for {10-1l}.
     """
     k = np.float32(1 / math.sqrt(1 - model.pole_percent / 100) - 1)
     if k == 0:
         return
     width2 = np.float32(math.sin(math.radians(model.pole_width_deg)) ** 2)
-    for px, py in pole_directions(model):
+    for px, py in pole_directions(model, rotation):
         for rows in chunks(len(xy_nm)):
             off = xy_nm[rows] / apex_nm[rows, None]
             off -= np.array([px, py], np.float32)
@@ -117,12 +123,26 @@ def deplete_poles(
             shift_nm[rows] += off
 
 
-def pole_directions(model: Measurement) -> NDArray[np.float64]:
-    """Sines of the launch angles of the poles along x and y, shape (7, 2); 0001 comes first."""
-    ring = math.sin(math.radians(model.pole_ring_deg))
-    angles = np.arange(6) * math.pi / 3
-    around = ring * np.column_stack([np.cos(angles), np.sin(angles)])
-    return np.concatenate([np.zeros((1, 2)), around])
+def pole_directions(model: Measurement, rotation: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """Sines of the launch angles of the poles along x and y, shape (7, 2); 0001 comes first.
+
+    Parameters
+    ----------
+    model
+        The measurement.
+    rotation
+        Turns the frame of the crystal into the instrument's, shape (3, 3); they are the same if not given.
+
+    Notes
+    -----
+    In the frame of the crystal the normals of the m planes lie at 30, 90, ... degrees, and those of {10-1l} above them.
+    """
+    ring = math.radians(model.pole_ring_deg)
+    angles = math.pi / 6 + np.arange(6) * math.pi / 3
+    flat = math.sin(ring) * np.column_stack([np.cos(angles), np.sin(angles)])
+    around = np.column_stack([flat, np.full(6, -math.cos(ring))])  # z is the depth
+    poles = np.concatenate([[[0.0, 0.0, -1.0]], around])
+    return np.asarray((poles if rotation is None else poles @ rotation.T)[:, :2])
 
 
 def reconstruct(

@@ -17,6 +17,8 @@ from napari_aptdefect.errors import ParameterError
 MASS_LIMIT_DA: Final = 200.0
 CHARGES: Final = (1, 2)
 _FWHM_PER_SIGMA: Final = 2 * math.sqrt(2 * math.log(2))
+_COMMON_TAIL: Final = 0.3  # what an analyst expects of a laser-pulsed peak
+_COMMON_TAIL_FWHM: Final = 1.5
 _MIN_ABUNDANCE: Final = 1e-3
 _COLORS: Final = {
     "Ga": (188, 143, 62), "N": (48, 80, 248), "N2": (120, 150, 250), "Mg": (38, 160, 60), "In": (166, 117, 115),
@@ -135,8 +137,9 @@ def background_masses(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
 def fitting_ranges(kinds: Sequence[IonKind], resolving_power: float, atom_volume_nm3: float) -> RangeTable:
     """Ranges around all peaks: from 1.5 widths below to 6 above, cut where neighbors would overlap.
 
-    Of two peaks closer than one width only the more abundant is ranged, as an analyst would. Charge states that less
-    than a thousandth of their kind have are left out.
+    Of two peaks closer than one width only the more abundant is ranged, as an analyst would; so is a peak whose range
+    would hold more ions of a greater neighbor than of its own. Charge states that less than a thousandth of their kind
+    have are left out.
     """
     ions = tuple(Ion(kind.name, kind.elements, _COLORS.get(kind.name)) for kind in kinds)
     peaks = [
@@ -146,11 +149,11 @@ def fitting_ranges(kinds: Sequence[IonKind], resolving_power: float, atom_volume
         if weight >= _MIN_ABUNDANCE
         for mass, share in zip(*kind.peaks(n), strict=True)
     ]
-    kept: list[tuple[float, int]] = []
-    for mass, _, code in sorted(peaks, key=lambda peak: -peak[1]):
-        if all(abs(mass - other) > max(mass, other) / resolving_power for other, _ in kept):
-            kept.append((mass, code))
-    kept.sort()
+    taken: list[tuple[float, float, int]] = []
+    for mass, share, code in sorted(peaks, key=lambda peak: -peak[1]):
+        if all(share > other_share * _leak(mass, other, resolving_power) for other, other_share, _ in taken):
+            taken.append((mass, share, code))
+    kept = sorted((mass, code) for mass, _, code in taken)
     ranges = []
     for i, (mass, code) in enumerate(kept):
         fwhm = mass / resolving_power
@@ -164,6 +167,18 @@ def fitting_ranges(kinds: Sequence[IonKind], resolving_power: float, atom_volume
         high = math.floor(high * 1e4 - 1) / 1e4
         ranges.append(MassRange(round(low, 4), high, code, atom_volume_nm3 * n_atoms))
     return RangeTable(ions, tuple(ranges))
+
+
+def _leak(mass: float, greater: float, resolving_power: float) -> float:
+    """Share of a greater peak's ions that fall into the range of a neighbor; infinite if they are not resolved."""
+    fwhm = max(mass, greater) / resolving_power
+    gap = abs(mass - greater)
+    if gap <= fwhm:
+        return math.inf
+    below = mass < greater
+    reach = gap - (_border(mass, greater) - mass) if below else _border(greater, mass) - greater
+    tail = 0.0 if below else _COMMON_TAIL * math.exp(-reach / (_COMMON_TAIL_FWHM * fwhm))
+    return 0.5 * math.erfc(reach / fwhm * _FWHM_PER_SIGMA / math.sqrt(2)) + tail
 
 
 def _border(lower: float, upper: float) -> float:
