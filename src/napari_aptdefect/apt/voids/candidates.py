@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +104,9 @@ def measure_dispersion(field: Field, table: Table, transmission: NDArray[np.floa
     return float(((high - low) / _IQR_OF_NORMAL) ** 2)
 
 
-def _convolved(shape: list[int], out: tuple[int, ...], *pairs: tuple[NDArray, NDArray]) -> NDArray[np.float32]:
+def _convolved(
+    shape: list[int], out: tuple[int, ...], *pairs: tuple[NDArray[Any], NDArray[Any]]
+) -> NDArray[np.float32]:
     """Sum of the convolutions of transformed grids with symmetric kernels, cropped to the grid."""
     total = None
     for transformed, small in pairs:

@@ -101,4 +101,5 @@ def sweep(
         if np.log(np.random.random()) < then - now:  # noqa: NPY002
             particles[own, p] = trial
             accepted += 1
-    return accepted / n_particles
+    share: float = accepted / n_particles
+    return share

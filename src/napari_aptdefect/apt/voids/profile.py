@@ -112,9 +112,10 @@ def missing(table: Table, rho_nm: float, z_nm: float, radius_nm: float, factor: 
     """
     i, w, near, far = slices(table, radius_nm, factor)
     z = abs(z_nm)
-    return (1 - w) * read_slice(table.values, i, rho_nm * near, z * near) + w * read_slice(
+    share: float = (1 - w) * read_slice(table.values, i, rho_nm * near, z * near) + w * read_slice(
         table.values, i + 1, rho_nm * far, z * far
     )
+    return share
 
 
 def kernel(table: Table, radius_nm: float, voxel_nm: float) -> NDArray[np.float32]:

@@ -238,4 +238,5 @@ def particle_root(out: NDArray[np.float64]) -> NDArray[np.float64]:
                 cov[a, b] += d[a] * d[b] / n
     for a in range(N_STATE):
         cov[a, a] = cov[a, a] * 1.0001 + 1e-8
-    return np.linalg.cholesky(cov)
+    root: NDArray[np.float64] = np.linalg.cholesky(cov)
+    return root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +117,7 @@ class Samples:
         """Posterior means of the states, shape (M, 6)."""
         return np.asarray(self.particles.mean(axis=1)).reshape(-1, N_STATE)
 
-    def take(self, rows: NDArray) -> Samples:
+    def take(self, rows: NDArray[Any]) -> Samples:
         """Some of them."""
         return Samples(self.places[rows], self.particles[rows], self.log_bayes[rows])
 
@@ -195,4 +196,4 @@ def refine_jointly(setting: Setting, samples: Samples) -> Stage[Samples]:
 
 def _seeds(seed: int, turn: int, n: int) -> NDArray[np.uint32]:
     """Seeds of compiled generators; 31 bits."""
-    return np.random.SeedSequence([seed, turn + 2]).generate_state(max(n, 1))[:n] >> 1
+    return np.asarray(np.random.SeedSequence([seed, turn + 2]).generate_state(max(n, 1))[:n] >> 1, np.uint32)
