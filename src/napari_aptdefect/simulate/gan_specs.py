@@ -17,6 +17,8 @@ SOLUTES: Final[tuple[Solute, ...]] = ("Mg", "In", "Al", "Si")
 
 def _unit(vector: Vector) -> Vector:
     length = float(np.linalg.norm(vector))
+    if abs(length - 1) < 1e-12:
+        return vector  # dividing again would change the last digit
     if not np.isfinite(length) or length < 1e-9:
         raise ValueError("a direction needs a length above zero")
     x, y, z = (float(v) / length for v in vector)
@@ -26,15 +28,27 @@ def _unit(vector: Vector) -> Vector:
 Direction = Annotated[Vector, AfterValidator(_unit)]
 
 
+def _kind(name: str) -> Any:
+    return param(name, title="Kind", description="Names this kind of defect.")
+
+
 def _center() -> Any:
     return param(
-        None, title="Center", description="Center x, y, z (z from the free end down); placed at random if not given."
+        None,
+        title="Center",
+        description="Center x, y, z (z from the free end down); placed at random if not given.",
+        unit="nm",
     )
 
 
 def _depth() -> Any:
     return param(
-        None, title="Depth", description="Depth below the free end; at random if not given.", unit="nm", ge=0.0
+        None,
+        title="Depth",
+        description="Depth below the free end; at random if not given.",
+        unit="nm",
+        ge=0.0,
+        le=2000.0,
     )
 
 
@@ -54,16 +68,23 @@ def _lens(default: float) -> Any:
 
 def _excess_per_area() -> Any:
     return param(
-        0.0, title="Excess", description="Solute beyond the background; 0 leaves it undecorated.", unit="1/nm2", ge=0.0
+        0.0,
+        title="Excess",
+        description="Solute beyond the background; 0 leaves it undecorated.",
+        unit="1/nm2",
+        ge=0.0,
+        le=200.0,
     )
 
 
 class SoluteCluster(Params):
     """A sphere rich in solute."""
 
-    kind: Literal["solute_cluster"] = "solute_cluster"
+    kind: Literal["solute_cluster"] = _kind("solute_cluster")
     center_nm: Vector | None = _center()
-    radius_nm: float = param(1.8, title="Radius", description="Where the excess falls to half.", unit="nm", ge=0.3)
+    radius_nm: float = param(
+        1.8, title="Radius", description="Where the excess falls to half.", unit="nm", ge=0.3, le=50.0
+    )
     solute: Solute = _solute()
     percent: float = param(
         10.0, title="Concentration", description="Solute inside, share of the Ga sites.", unit="%", ge=0.0, le=100.0
@@ -77,16 +98,16 @@ class SoluteCluster(Params):
 class Void(Params):
     """An empty sphere."""
 
-    kind: Literal["void"] = "void"
+    kind: Literal["void"] = _kind("void")
     center_nm: Vector | None = _center()
-    radius_nm: float = param(1.4, title="Radius", description="Radius of the sphere.", unit="nm", ge=0.2)
+    radius_nm: float = param(1.4, title="Radius", description="Radius of the sphere.", unit="nm", ge=0.2, le=50.0)
     magnification: float = _lens(-0.2)
 
 
 class VacancyCluster(Params):
     """Neighboring Ga vacancies, or a ball of missing Ga and N atoms."""
 
-    kind: Literal["vacancy_cluster"] = "vacancy_cluster"
+    kind: Literal["vacancy_cluster"] = _kind("vacancy_cluster")
     center_nm: Vector | None = _center()
     n_vacancies: int = param(12, title="Vacancies", description="Atoms that are missing.", ge=2, le=100_000)
     sublattice: Literal["Ga", "both"] = param(
@@ -97,7 +118,7 @@ class VacancyCluster(Params):
 class Vacancy(Params):
     """A single vacancy."""
 
-    kind: Literal["vacancy"] = "vacancy"
+    kind: Literal["vacancy"] = _kind("vacancy")
     center_nm: Vector | None = _center()
     sublattice: Literal["Ga", "N"] = param("Ga", title="Sublattice", description="Which atom is missing.")
 
@@ -105,7 +126,7 @@ class Vacancy(Params):
 class Interstitial(Params):
     """An extra N atom."""
 
-    kind: Literal["interstitial"] = "interstitial"
+    kind: Literal["interstitial"] = _kind("interstitial")
     center_nm: Vector | None = _center()
     site: Literal["split", "octahedral"] = param(
         "split", title="Site", description="Beside an N atom, or in the middle of a hexagonal channel."
@@ -115,7 +136,7 @@ class Interstitial(Params):
 class StackingFault(Params):
     """A basal stacking fault across the wire."""
 
-    kind: Literal["stacking_fault"] = "stacking_fault"
+    kind: Literal["stacking_fault"] = _kind("stacking_fault")
     fault: Literal["I1", "I2", "E"] = param(
         "I1", title="Fault", description="Intrinsic with one or two cubic bilayers, or extrinsic with three."
     )
@@ -127,7 +148,7 @@ class StackingFault(Params):
 class Dislocation(Params):
     """A straight dislocation through the wire."""
 
-    kind: Literal["dislocation"] = "dislocation"
+    kind: Literal["dislocation"] = _kind("dislocation")
     center_nm: Vector | None = _center()
     direction: Direction = param((0.0, 0.0, 1.0), title="Line", description="Direction of the line.")
     core: Literal["screw", "edge", "mixed", "none"] = param(
@@ -136,7 +157,12 @@ class Dislocation(Params):
     radius_nm: float = param(0.8, title="Radius", description="Radius of the labeled tube.", unit="nm", ge=0.2, le=20.0)
     solute: Solute = _solute()
     excess_per_nm: float = param(
-        0.0, title="Excess", description="Solute beyond the background; 0 leaves it undecorated.", unit="1/nm", ge=0.0
+        0.0,
+        title="Excess",
+        description="Solute beyond the background; 0 leaves it undecorated.",
+        unit="1/nm",
+        ge=0.0,
+        le=1000.0,
     )
     profile: Literal["uniform", "gaussian"] = param(
         "uniform", title="Radial profile", description="Even in the tube, or a Gaussian of half its radius."
@@ -146,9 +172,11 @@ class Dislocation(Params):
 class Insertion(Params):
     """A layer of random alloy across the wire; an intended structure, not a defect."""
 
-    kind: Literal["insertion"] = "insertion"
+    kind: Literal["insertion"] = _kind("insertion")
     depth_nm: float | None = _depth()
-    thickness_nm: float = param(3.0, title="Thickness", description="Thickness of the layer.", unit="nm", ge=0.5)
+    thickness_nm: float = param(
+        3.0, title="Thickness", description="Thickness of the layer.", unit="nm", ge=0.5, le=500.0
+    )
     solute: Literal["In", "Al"] = param("In", title="Element", description="Element that replaces Ga: In or Al.")
     percent: float = param(
         15.0, title="Concentration", description="Share of the Ga sites.", unit="%", ge=0.0, le=100.0
@@ -158,7 +186,7 @@ class Insertion(Params):
 class InversionDomain(Params):
     """A plane beyond which the polarity is inverted (IDB*)."""
 
-    kind: Literal["inversion_domain"] = "inversion_domain"
+    kind: Literal["inversion_domain"] = _kind("inversion_domain")
     center_nm: Vector | None = _center()
     normal: Direction = param(
         (0.0, 1.0, 0.0), title="Normal", description="Points into the inverted domain; (0, 1, 0) is that of an m plane."
@@ -173,7 +201,7 @@ class InversionDomain(Params):
 class GrainBoundary(Params):
     """A plane beyond which the crystal is turned."""
 
-    kind: Literal["grain_boundary"] = "grain_boundary"
+    kind: Literal["grain_boundary"] = _kind("grain_boundary")
     center_nm: Vector | None = _center()
     normal: Direction = param((1.0, 0.0, 0.5), title="Normal", description="Points into the turned grain.")
     axis: Direction = param((0.0, 0.0, 1.0), title="Axis", description="Axis of the misorientation.")

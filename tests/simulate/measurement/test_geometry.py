@@ -90,7 +90,7 @@ def test_multiplicity_by_hand():
 
 
 def test_detector_and_voltage_by_hand():
-    model = Measurement.at_level(1, image_compression=1.5, projection_mm=90.0, shank_deg=0.0, field_drift_v_nm=0.0)
+    model = Measurement.at_level(1, image_compression=1.5, projection_mm=90.0, shank_deg=0.0, field_drift_v_per_nm=0.0)
     xy = np.array([[0, 0], [25, 0], [0, -25]], np.float32)
     hit = project(xy, np.full(3, 50, np.float32), model)  # launch angle 30 degrees, seen at 20
     assert hit == pytest.approx(90 * np.tan(np.radians(20)) * np.array([[0, 0], [1, 0], [0, -1]]), rel=1e-5)

@@ -23,7 +23,7 @@ def logistic(x: float) -> float:
 
 @pytest.mark.parametrize("field", [20.0, 23.0, 25.0, 27.0, 30.0])
 def test_stoichiometry_follows_the_field(measured, random_gan, field):
-    ions = measured(random_gan(200_000), only("loss", "molecules", field_v_nm=field))
+    ions = measured(random_gan(200_000), only("loss", "molecules", field_v_per_nm=field))
     n = count(ions, "N") + 2 * count(ions, "N2") + 3 * count(ions, "N3") + 3 * count(ions, "GaN3")
     ga = count(ions, "Ga") + count(ions, "GaN3")
     # SCIENCE_DETAILS, section 1.4: a_N = 0.35 below 23 V/nm, a_Ga = 0.2 above 27 V/nm, width 1.5 V/nm
@@ -51,13 +51,13 @@ def charge_state_ratio(mass: np.ndarray) -> float:
 
 @pytest.mark.parametrize("field", [25.0, 27.0, 28.0])
 def test_charge_state_ratio_follows_the_field(measured, random_gan, field):
-    ions = measured(random_gan(100_000), only("charge_states", field_v_nm=field))
+    ions = measured(random_gan(100_000), only("charge_states", field_v_per_nm=field))
     assert np.log(charge_state_ratio(ions.mass_da)) == pytest.approx(0.8 * (field - 27), abs=0.06)
 
 
 def test_charge_state_ratio_drifts_with_depth_and_across_the_wire(measured, random_gan):
     atoms = random_gan(300_000)  # 17 nm deep
-    model = only("field", "charge_states", field_v_nm=27.0, field_drift_v_nm=-10.0, field_lateral_v_nm=2.0,
+    model = only("field", "charge_states", field_v_per_nm=27.0, field_drift_v_per_nm=-10.0, field_lateral_v_per_nm=2.0,
                  field_direction_deg=90.0)  # fmt: skip
     ions = measured(atoms, model)
     place = atoms.xyz_nm[ions.atom_idx]
@@ -72,7 +72,7 @@ def test_charge_state_ratio_drifts_with_depth_and_across_the_wire(measured, rand
 @pytest.mark.parametrize(("symbol", "equal"), [("Mg", 17.0), ("Al", 23.7), ("In", 23.8), ("Si", 19.2)])
 def test_other_elements_have_their_own_equal_field(measured, random_gan, symbol, equal):
     atoms = random_gan(60_000, ("Ga", "N", symbol), solute=0.5)
-    ions = measured(atoms, only("charge_states", field_v_nm=equal + 1))
+    ions = measured(atoms, only("charge_states", field_v_per_nm=equal + 1))
     mass = ions.mass_da[ions.species == ions.species_names.index(symbol)]
     heavy = {"Mg": 23.9, "Al": 26.9, "In": 112.0, "Si": 27.9}[symbol]
     ratio = (mass < heavy).sum() / (mass >= heavy).sum()
@@ -84,7 +84,7 @@ def test_equal_fields_scale_with_the_second_ionization_energy():
     second = {"ga": 20.515, "mg": 15.035, "al": 18.829, "in": 18.870, "si": 16.346}
     model = Measurement()
     for symbol, energy in second.items():
-        assert getattr(model, f"{symbol}_equal_v_nm") == pytest.approx(27 * (energy / second["ga"]) ** 1.5, abs=0.1)
+        assert getattr(model, f"{symbol}_equal_v_per_nm") == pytest.approx(27 * (energy / second["ga"]) ** 1.5, abs=0.1)
 
 
 def test_double_share_is_half_at_the_equal_field():

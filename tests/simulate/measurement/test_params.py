@@ -40,7 +40,7 @@ def test_level_2_is_the_default_and_no_level_skips():
 def test_levels_grow_worse():
     for name in ("sigma_lateral_nm", "sigma_depth_nm", "magnification", "pole_percent", "tail_percent",
                  "background_percent", "correlated_percent", "bowl_nm", "compression_error_percent", "drift_nm",
-                 "field_lateral_v_nm"):  # fmt: skip
+                 "field_lateral_v_per_nm"):  # fmt: skip
         values = [getattr(LEVELS[level], name) for level in (0, 1, 2, 3)]
         assert values == sorted(values)
         assert values[0] < values[3]

@@ -23,12 +23,18 @@ class BenchmarkParams(Params):
     seeds: int = param(6, title="Seeds", description="Test wires with targets per level.", ge=1, le=1000)
     n_validation: int = param(3, title="Validation wires", description="Wires per level to tune on.", ge=1, le=1000)
     n_train: int = param(8, title="Train wires", description="Wires per level for methods that train.", ge=1, le=1000)
-    n_controls: int = param(2, title="Control wires", description="Wires per level that hold only controls.", ge=0)
+    n_controls: int = param(
+        2, title="Control wires", description="Wires per level that hold only controls.", ge=0, le=1000
+    )
     n_empty: int = param(
-        3, title="Empty wires", description="Wires per level without defects, and as many relabeled ones.", ge=0
+        3,
+        title="Empty wires",
+        description="Wires per level without defects, and as many relabeled ones.",
+        ge=0,
+        le=1000,
     )
     budget: int = param(
-        8, title="Budget", description="Evaluations per method to tune it, on each validation wire.", ge=1
+        8, title="Budget", description="Evaluations per method to tune it, on each validation wire.", ge=1, le=1000
     )
     size: Literal["full", "quick"] = param("full", title="Size", description="Of the wires: full, or a quick trial.")
 

@@ -28,8 +28,8 @@ def standing_voltage(depth_nm: NDArray[np.float32], radius_nm: float, model: Mea
     V = k_f R F with the apex radius R and the field F on the axis at that depth; P. Bas et al., Appl. Surf. Sci. 87-88
     (1995) 298. With a voltage pulse, the field is that of both together.
     """
-    drift = model.field_drift_v_nm / 100 if model.does("field") else 0.0
-    field = model.field_v_nm + np.float32(drift) * depth_nm
+    drift = model.field_drift_v_per_nm / 100 if model.does("field") else 0.0
+    field = model.field_v_per_nm + np.float32(drift) * depth_nm
     total = model.field_factor * apex_radius_nm(depth_nm, radius_nm, model) * field
     return (total / (1 + model.pulse_percent / 100)).astype(np.float32)
 

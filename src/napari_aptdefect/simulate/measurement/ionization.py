@@ -69,22 +69,22 @@ def local_field(xyz_nm: NDArray[np.floating], radius_nm: float, model: Measureme
     while the apex grows blunt. The form is the simplest smooth one, the amplitudes are parameters.
     """
     if not model.does("field"):
-        return np.full(len(xyz_nm), model.field_v_nm, np.float32)
+        return np.full(len(xyz_nm), model.field_v_per_nm, np.float32)
     angle = math.radians(model.field_direction_deg)
-    slope = model.field_lateral_v_nm / radius_nm
-    out = np.full(len(xyz_nm), model.field_v_nm, np.float32)
+    slope = model.field_lateral_v_per_nm / radius_nm
+    out = np.full(len(xyz_nm), model.field_v_per_nm, np.float32)
     out += np.float32(slope * math.cos(angle)) * xyz_nm[:, 0]
     out += np.float32(slope * math.sin(angle)) * xyz_nm[:, 1]
-    out += np.float32(model.field_drift_v_nm / 100) * xyz_nm[:, 2]
+    out += np.float32(model.field_drift_v_per_nm / 100) * xyz_nm[:, 2]
     return out
 
 
-def double_share(field_v_nm: Any, equal_v_nm: float, model: Measurement) -> Any:
+def double_share(field_v_per_nm: Any, equal_v_per_nm: float, model: Measurement) -> Any:
     """Share of an element's ions with two charges, 1 / (1 + 1 / CSR) with ln CSR = b (F - F_eq)."""
-    return expit(model.csr_slope_nm_v * (field_v_nm - equal_v_nm))
+    return expit(model.csr_slope_nm_per_v * (field_v_per_nm - equal_v_per_nm))
 
 
-def loss_share(element: str, field_v_nm: Any, model: Measurement) -> Any:
+def loss_share(element: str, field_v_per_nm: Any, model: Measurement) -> Any:
     """Share of the Ga or N atoms that the detector never gets: neutral N at low, Ga between pulses at high field.
 
     Notes
@@ -93,8 +93,14 @@ def loss_share(element: str, field_v_nm: Any, model: Measurement) -> Any:
     and that the field decides, is from E. Di Russo et al., Ultramicroscopy 187 (2018); the form is a convention.
     """
     if element == "N":
-        return model.n_loss_percent / 100 * expit((model.n_loss_field_v_nm - field_v_nm) / model.loss_width_v_nm)
-    return model.ga_loss_percent / 100 * expit((field_v_nm - model.ga_loss_field_v_nm) / model.loss_width_v_nm)
+        return (
+            model.n_loss_percent
+            / 100
+            * expit((model.n_loss_field_v_per_nm - field_v_per_nm) / model.loss_width_v_per_nm)
+        )
+    return (
+        model.ga_loss_percent / 100 * expit((field_v_per_nm - model.ga_loss_field_v_per_nm) / model.loss_width_v_per_nm)
+    )
 
 
 class Chemistry:
@@ -121,7 +127,7 @@ class Chemistry:
         if not len(atoms):
             raise EmptySelectionError("there are no atoms to measure")
         self.model = model
-        self.equal_v_nm = [_equal_field(symbol, model) for symbol in atoms.elements]
+        self.equal_v_per_nm = [_equal_field(symbol, model) for symbol in atoms.elements]
         counts = np.bincount(atoms.element, minlength=len(atoms.elements))
         molecules = model.does("molecules")
         self.dimer = model.dimer_percent / 100 if molecules else 0.0
@@ -142,7 +148,7 @@ class Chemistry:
         amount = share.copy()
         if model.does("loss"):
             for code in (_GA, _N):
-                amount[code] *= 1 - float(loss_share(elements[code], model.field_v_nm, model))
+                amount[code] *= 1 - float(loss_share(elements[code], model.field_v_per_nm, model))
         n = amount[_N]
 
         def kind(name: str, parts: tuple[tuple[str, int], ...], abundance: float, two: float) -> IonKind:
@@ -154,7 +160,7 @@ class Chemistry:
                 symbol,
                 ((symbol, 1),),
                 amount[i],
-                0.0 if i == _N else float(double_share(model.field_v_nm, self.equal_v_nm[i], model)),
+                0.0 if i == _N else float(double_share(model.field_v_per_nm, self.equal_v_per_nm[i], model)),
             )
             for i, symbol in enumerate(elements)
         ]
@@ -174,8 +180,8 @@ class Chemistry:
 def _equal_field(symbol: str, model: Measurement) -> float:
     """Field with as many doubly as singly charged ions; N keeps one charge at every field that GaN stands."""
     known = {
-        "Ga": model.ga_equal_v_nm, "N": math.inf, "Mg": model.mg_equal_v_nm, "Al": model.al_equal_v_nm,
-        "In": model.in_equal_v_nm, "Si": model.si_equal_v_nm,
+        "Ga": model.ga_equal_v_per_nm, "N": math.inf, "Mg": model.mg_equal_v_per_nm, "Al": model.al_equal_v_per_nm,
+        "In": model.in_equal_v_per_nm, "Si": model.si_equal_v_per_nm,
     }  # fmt: skip
     if symbol not in known:
         raise ParameterError(f"no charge states are known for {symbol!r}; known are {', '.join(known)}")
@@ -315,7 +321,7 @@ def _charges(
         if name in chemistry.codes:
             rows = np.flatnonzero(species == chemistry.codes[name])
             charge[rows[draw[rows] < share]] = 2
-    for code, equal in enumerate(chemistry.equal_v_nm):
+    for code, equal in enumerate(chemistry.equal_v_per_nm):
         if code == _N:
             continue
         rows = np.flatnonzero((element == code) & (species == chemistry.code_of_element[code]))

@@ -41,10 +41,10 @@ class Measurement(Params):
         (), title="Steps to skip", description=f"Steps that are switched off: {', '.join(STEPS)}."
     )
 
-    field_v_nm: float = param(
+    field_v_per_nm: float = param(
         24.5, title="Field", description="Evaporation field at the apex, on the axis.", unit="V/nm", ge=5.0, le=60.0
     )
-    field_lateral_v_nm: float = param(
+    field_lateral_v_per_nm: float = param(
         0.5,
         title="Lateral field variation",
         description="How much more field there is at the side facet that faces `field_direction_deg`.",
@@ -53,43 +53,48 @@ class Measurement(Params):
         le=20.0,
     )
     field_direction_deg: float = param(
-        30.0, title="Field direction", description="Direction of the highest field, from x to y.", unit="deg"
+        30.0,
+        title="Field direction",
+        description="Direction of the highest field, from x to y.",
+        unit="deg",
+        ge=-360.0,
+        le=360.0,
     )
-    field_drift_v_nm: float = param(
+    field_drift_v_per_nm: float = param(
         -0.3, title="Field drift", description="Change of the field per 100 nm of depth.", unit="V/nm", ge=-20, le=20
     )
-    csr_slope_nm_v: float = param(
+    csr_slope_nm_per_v: float = param(
         0.8, title="Charge state slope", description="b of ln CSR = b (F - F_eq).", unit="nm/V", ge=0.0, le=10.0
     )
-    ga_equal_v_nm: float = param(
+    ga_equal_v_per_nm: float = param(
         27.0, title="Ga equal field", description="Field with as much Ga2+ as Ga+.", unit="V/nm", ge=5.0, le=80.0
     )
-    mg_equal_v_nm: float = param(
+    mg_equal_v_per_nm: float = param(
         17.0, title="Mg equal field", description="Field with as much Mg2+ as Mg+.", unit="V/nm", ge=5.0, le=80.0
     )
-    al_equal_v_nm: float = param(
+    al_equal_v_per_nm: float = param(
         23.7, title="Al equal field", description="Field with as much Al2+ as Al+.", unit="V/nm", ge=5.0, le=80.0
     )
-    in_equal_v_nm: float = param(
+    in_equal_v_per_nm: float = param(
         23.8, title="In equal field", description="Field with as much In2+ as In+.", unit="V/nm", ge=5.0, le=80.0
     )
-    si_equal_v_nm: float = param(
+    si_equal_v_per_nm: float = param(
         19.2, title="Si equal field", description="Field with as much Si2+ as Si+.", unit="V/nm", ge=5.0, le=80.0
     )
 
     n_loss_percent: float = param(
         35.0, title="N loss", description="N lost as neutrals at the lowest field.", unit="%", ge=0.0, le=100.0
     )
-    n_loss_field_v_nm: float = param(
+    n_loss_field_v_per_nm: float = param(
         23.0, title="N loss field", description="Field at which half of that N is lost.", unit="V/nm", ge=0.0, le=80.0
     )
     ga_loss_percent: float = param(
         20.0, title="Ga loss", description="Ga lost between pulses at the highest field.", unit="%", ge=0.0, le=100.0
     )
-    ga_loss_field_v_nm: float = param(
+    ga_loss_field_v_per_nm: float = param(
         27.0, title="Ga loss field", description="Field at which half of that Ga is lost.", unit="V/nm", ge=0.0, le=80
     )
-    loss_width_v_nm: float = param(
+    loss_width_v_per_nm: float = param(
         1.5, title="Loss width", description="Width of both transitions.", unit="V/nm", gt=0.0, le=20.0
     )
 
@@ -233,7 +238,7 @@ class Measurement(Params):
 # What differs from level 2, which the defaults are.
 _LEVELS: Final[Mapping[int, Mapping[str, float]]] = {
     0: {
-        "field_v_nm": 25.0, "field_lateral_v_nm": 0.0, "field_drift_v_nm": 0.0, "n_loss_percent": 0.0,
+        "field_v_per_nm": 25.0, "field_lateral_v_per_nm": 0.0, "field_drift_v_per_nm": 0.0, "n_loss_percent": 0.0,
         "ga_loss_percent": 0.0, "dimer_percent": 0.0, "trimer_percent": 0.0, "gan3_percent": 0.0, "shank_deg": 0.0,
         "correlated_percent": 0.0, "efficiency": 1.0, "dead_time_ns": 0.0, "dead_distance_mm": 0.0,
         "resolving_power": 5000.0, "tail_percent": 0.0, "sigma_lateral_nm": 0.02, "sigma_depth_nm": 0.02,
@@ -241,7 +246,7 @@ _LEVELS: Final[Mapping[int, Mapping[str, float]]] = {
         "background_percent": 0.0,
     },
     1: {
-        "field_v_nm": 25.0, "field_lateral_v_nm": 0.2, "field_drift_v_nm": -0.1, "n_loss_percent": 15.0,
+        "field_v_per_nm": 25.0, "field_lateral_v_per_nm": 0.2, "field_drift_v_per_nm": -0.1, "n_loss_percent": 15.0,
         "ga_loss_percent": 5.0, "dimer_percent": 10.0, "trimer_percent": 0.2, "gan3_percent": 0.2, "shank_deg": 0.5,
         "correlated_percent": 5.0, "resolving_power": 1500.0, "tail_percent": 10.0, "sigma_lateral_nm": 0.20,
         "sigma_depth_nm": 0.06, "magnification": 0.5, "pole_percent": 5.0, "bowl_nm": 0.1,
@@ -249,7 +254,7 @@ _LEVELS: Final[Mapping[int, Mapping[str, float]]] = {
     },
     2: {},
     3: {
-        "field_v_nm": 23.5, "field_lateral_v_nm": 1.0, "field_drift_v_nm": -0.6, "correlated_percent": 25.0,
+        "field_v_per_nm": 23.5, "field_lateral_v_per_nm": 1.0, "field_drift_v_per_nm": -0.6, "correlated_percent": 25.0,
         "efficiency": 0.37, "flight_mm": 382.0, "t0_ns": 55.7, "resolving_power": 600.0, "tail_percent": 40.0,
         "sigma_lateral_nm": 1.00, "sigma_depth_nm": 0.30, "magnification": 1.5, "pole_percent": 30.0, "bowl_nm": 0.8,
         "compression_error_percent": 8.0, "drift_nm": 1.5, "background_percent": 2.0,
