@@ -25,7 +25,8 @@ def _error(truth: np.ndarray, seed: int = 0) -> np.ndarray:
     counts = np.random.default_rng(seed).poisson(truth).astype(np.float32)
     field = make_field(counts, FRAME, INSIDE, PARAMS)
     deep = field.centers
-    smooth = FRAME.smooth((field.expected / truth - 1).astype(np.float32), 0.8)
+    ratio = np.where(field.expected > 0, field.expected / truth - 1, 0)  # unknown in the outermost nanometer
+    smooth = FRAME.smooth(ratio.astype(np.float32), 0.8)
     return np.abs(smooth[deep])
 
 

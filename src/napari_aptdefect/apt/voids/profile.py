@@ -81,7 +81,7 @@ def build_table(blur: Blur) -> Table:
     return Table(values, float(log_radius[0]), float(log_radius[1] - log_radius[0]), _STEP_NM, lateral, depth)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def slices(table: Table, radius_nm: float, factor: float) -> tuple[int, float, float, float]:
     """Which two slices a ball lies between, how much of the second, and what scales places to each."""
     values, log_radius, log_step, step_nm, _, _ = table
@@ -92,7 +92,7 @@ def slices(table: Table, radius_nm: float, factor: float) -> tuple[int, float, f
     return i, at - i, near / radius_nm / step_nm, near * np.exp(log_step) / radius_nm / step_nm
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def read_slice(values: NDArray[np.float32], i: int, rho: float, z: float) -> float:
     """Interpolate one slice at a place in steps; 0 beyond its end."""
     a, b = int(rho), int(z)

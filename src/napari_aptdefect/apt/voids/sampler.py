@@ -14,7 +14,10 @@ CENTER_NM = 0.75
 """Standard deviation of the prior of a center about the candidate's place."""
 
 DEPLETION_MEAN, DEPLETION_SD = 3.0, 1.0
-"""Normal prior of the logit of the depletion: median 0.95, 90 % between 0.79 and 0.99."""
+"""Normal prior of the logit of a void's depletion: median 0.95, 90 % between 0.79 and 0.99."""
+
+ZONE_MEAN = -1.0
+"""The same mean for a zone of low density, that is no void: median 0.27, 90 % between 0.07 and 0.66."""
 
 _LOG_LOW, _LOG_HIGH = float(np.log(R_LOW_NM)), float(np.log(R_HIGH_NM))
 _MOVES, _LAST_MOVES, _MAX_STEPS = 4, 10, 200
@@ -24,7 +27,11 @@ IMPOSSIBLE = -1e300
 
 @njit(cache=True, nogil=True)
 def log_prior(
-    theta: NDArray[np.float64], center: NDArray[np.float64], blur_error: float, others: NDArray[np.float64]
+    theta: NDArray[np.float64],
+    center: NDArray[np.float64],
+    blur_error: float,
+    others: NDArray[np.float64],
+    depletion_mean: float = DEPLETION_MEAN,
 ) -> float:
     """Logarithm of the prior but for a constant; `others` are centers and radii, shape (M, 4), of all other voids.
 
@@ -39,7 +46,7 @@ def log_prior(
             gap2 += (theta[a] - others[j, a]) ** 2
         if gap2 < max(radius, others[j, 3]) ** 2:
             return IMPOSSIBLE
-    out = -0.5 * ((theta[4] - DEPLETION_MEAN) / DEPLETION_SD) ** 2 - 0.5 * (theta[5] / blur_error) ** 2
+    out = -0.5 * ((theta[4] - depletion_mean) / DEPLETION_SD) ** 2 - 0.5 * (theta[5] / blur_error) ** 2
     for a in range(3):
         out -= 0.5 * ((theta[a] - center[a]) / CENTER_NM) ** 2
     return float(out)
@@ -57,6 +64,7 @@ def sample(
     n_particles: int,
     seed: int,
     out: NDArray[np.float64],
+    depletion_mean: float = DEPLETION_MEAN,
 ) -> float:
     """Draw from the posterior of one candidate.
 
@@ -80,6 +88,8 @@ def sample(
         Seed.
     out
         Shape (n_particles, 6): the particles, equally weighted; written.
+    depletion_mean
+        Mean of the prior of the logit of the depletion.
 
     Returns
     -------
@@ -95,8 +105,8 @@ def sample(
     n, total = float(window.counts.sum()), float(window.expected.sum())
     ratio, prior = np.empty(n_particles), np.empty(n_particles)
     for p in range(n_particles):
-        _draw(center, others, blur_error, out[p])
-        prior[p] = log_prior(out[p], center, blur_error, others)
+        _draw(center, others, blur_error, depletion_mean, out[p])
+        prior[p] = log_prior(out[p], center, blur_error, others, depletion_mean)
         ratio[p] = log_ratio(window, out[p], table, scale_error, n, total) / dispersion
         if prior[p] <= IMPOSSIBLE:
             ratio[p] = -1e9
@@ -117,7 +127,7 @@ def sample(
             for p in range(n_particles):
                 accepted += _move(
                     out, p, root, width, window, center, others, table, scale_error, blur_error, dispersion,
-                    beta, n, total, ratio, prior,
+                    beta, n, total, ratio, prior, depletion_mean,
                 )  # fmt: skip
             width = min(max(width * np.exp(2 * (accepted / n_particles - 0.25)), 0.05), 2.0)
         if done:
@@ -127,15 +137,19 @@ def sample(
 
 @njit(cache=True, nogil=True)
 def _draw(
-    center: NDArray[np.float64], others: NDArray[np.float64], blur_error: float, out: NDArray[np.float64]
+    center: NDArray[np.float64],
+    others: NDArray[np.float64],
+    blur_error: float,
+    depletion_mean: float,
+    out: NDArray[np.float64],
 ) -> None:
     for _ in range(20):  # a few tries to keep out of the other voids
         for a in range(3):
             out[a] = center[a] + CENTER_NM * np.random.standard_normal()  # noqa: NPY002
         out[3] = np.random.uniform(_LOG_LOW, _LOG_HIGH)  # noqa: NPY002
-        out[4] = DEPLETION_MEAN + DEPLETION_SD * np.random.standard_normal()  # noqa: NPY002
+        out[4] = depletion_mean + DEPLETION_SD * np.random.standard_normal()  # noqa: NPY002
         out[5] = blur_error * np.random.standard_normal()  # noqa: NPY002
-        if log_prior(out, center, blur_error, others) > IMPOSSIBLE:
+        if log_prior(out, center, blur_error, others, depletion_mean) > IMPOSSIBLE:
             return
 
 
@@ -157,10 +171,11 @@ def _move(
     total: float,
     ratio: NDArray[np.float64],
     prior: NDArray[np.float64],
+    depletion_mean: float,
 ) -> int:
     trial = np.empty(N_STATE)
     propose(out[p], root, width, trial)
-    new_prior = log_prior(trial, center, blur_error, others)
+    new_prior = log_prior(trial, center, blur_error, others, depletion_mean)
     if new_prior <= IMPOSSIBLE:
         return 0
     # The test number comes first: most proposals fail, and the likelihood is what costs.
@@ -238,5 +253,6 @@ def particle_root(out: NDArray[np.float64]) -> NDArray[np.float64]:
                 cov[a, b] += d[a] * d[b] / n
     for a in range(N_STATE):
         cov[a, a] = cov[a, a] * 1.0001 + 1e-8
-    root: NDArray[np.float64] = np.linalg.cholesky(cov)
+    root = np.zeros((N_STATE, N_STATE))
+    root[:] = np.linalg.cholesky(cov)
     return root

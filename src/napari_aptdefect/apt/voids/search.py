@@ -14,7 +14,7 @@ from napari_aptdefect.apt.voids.joint import connected, neighbor_pairs, sweep
 from napari_aptdefect.apt.voids.likelihood import N_STATE, Window, multiply_ball
 from napari_aptdefect.apt.voids.model import VoidParams
 from napari_aptdefect.apt.voids.profile import Table
-from napari_aptdefect.apt.voids.sampler import sample
+from napari_aptdefect.apt.voids.sampler import DEPLETION_MEAN, sample
 from napari_aptdefect.data.tree import run_blocks
 from napari_aptdefect.stage import Stage
 
@@ -131,7 +131,12 @@ class Samples:
 
 
 def sample_all(
-    setting: Setting, places: NDArray[np.float64], states: NDArray[np.float64], rows: NDArray[np.int64], turn: int
+    setting: Setting,
+    places: NDArray[np.float64],
+    states: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    turn: int,
+    depletion_mean: float = DEPLETION_MEAN,
 ) -> Stage[Samples]:
     """Sample some candidates, each given the states of all others.
 
@@ -145,6 +150,8 @@ def sample_all(
         The candidates to sample.
     turn
         Makes the random numbers differ from those of other calls.
+    depletion_mean
+        Mean of the prior of the logit of the depletion.
     """
     n = setting.params.n_particles
     particles = np.empty((len(rows), n, N_STATE))
@@ -161,7 +168,7 @@ def sample_all(
             balls = np.column_stack([others[:, :3], np.exp(others[:, 3])])
             evidence[k] = sample(
                 window, places[i, :3], balls, setting.table, setting.scale_error, setting.blur_error,
-                setting.dispersion, n, int(seeds[k]), particles[k],
+                setting.dispersion, n, int(seeds[k]), particles[k], depletion_mean,
             )  # fmt: skip
 
     yield from run_blocks(work, len(rows), block=1, message="sample candidates", workers=setting.workers)

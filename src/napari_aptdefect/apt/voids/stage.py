@@ -16,6 +16,7 @@ from napari_aptdefect.apt.voids.joint import neighbor_pairs
 from napari_aptdefect.apt.voids.likelihood import N_STATE
 from napari_aptdefect.apt.voids.model import FalseAlarms, VoidParams, Voids
 from napari_aptdefect.apt.voids.profile import build_table
+from napari_aptdefect.apt.voids.sampler import ZONE_MEAN
 from napari_aptdefect.apt.voids.search import Samples, Setting, refine_jointly, sample_all
 from napari_aptdefect.arrays import as_points, finite_rows
 from napari_aptdefect.errors import EmptySelectionError, ParameterError, ShapeError
@@ -24,6 +25,8 @@ from napari_aptdefect.stage import Progress, Stage
 
 _LARGEST_VOXEL_NM = 0.75
 _ROUNDS = 3
+_ZONE_TURN = 500
+_ZONE_ODDS = 3.0  # log Bayes factor from which a place is a zone of low density and no void
 _DISPERSION = (0.1, 10.0)
 _TOTAL = 100
 
@@ -128,7 +131,7 @@ def _candidates(setting: Setting, transmission: NDArray[np.float32]) -> NDArray[
 
 
 def _detect(setting: Setting, places: NDArray[np.float64], bar: float) -> Stage[tuple[Samples, int]]:
-    """Sample candidates, keep those above the bar, look for more in what they leave, until nothing changes."""
+    """Sample candidates, keep those above the bar, look for more in what they leave, and leave out zones of low density."""
     states = places
     samples: Samples = yield from sample_all(setting, places, states, np.arange(len(places)), 0)
     n_looked = len(places)
@@ -149,7 +152,11 @@ def _detect(setting: Setting, places: NDArray[np.float64], bar: float) -> Stage[
         fresh: Samples = yield from sample_all(setting, places, states, rows, turn)
         rest = np.setdiff1d(np.arange(len(samples.places)), again)
         samples = samples.take(rest).joined(fresh)
-    return samples.take(_keep(samples, setting.params, bar)), n_looked
+    samples = samples.take(_keep(samples, setting.params, bar))
+    zones: Samples = yield from sample_all(
+        setting, samples.places, samples.means, np.arange(len(samples.places)), _ZONE_TURN, ZONE_MEAN
+    )
+    return samples.take(zones.log_bayes - samples.log_bayes < _ZONE_ODDS), n_looked
 
 
 def _keep(samples: Samples, params: VoidParams, bar: float) -> NDArray[np.bool_]:
