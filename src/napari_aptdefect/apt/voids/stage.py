@@ -131,7 +131,7 @@ def _candidates(setting: Setting, transmission: NDArray[np.float32]) -> NDArray[
 
 
 def _detect(setting: Setting, places: NDArray[np.float64], bar: float) -> Stage[tuple[Samples, int]]:
-    """Sample candidates, keep those above the bar, look for more in what they leave, and leave out zones of low density."""
+    """Sample candidates, keep those above the bar, look for more in what they leave; leave out zones of low density."""
     states = places
     samples: Samples = yield from sample_all(setting, places, states, np.arange(len(places)), 0)
     n_looked = len(places)
@@ -156,12 +156,16 @@ def _detect(setting: Setting, places: NDArray[np.float64], bar: float) -> Stage[
     zones: Samples = yield from sample_all(
         setting, samples.places, samples.means, np.arange(len(samples.places)), _ZONE_TURN, ZONE_MEAN
     )
-    return samples.take(zones.log_bayes - samples.log_bayes < _ZONE_ODDS), n_looked
+    is_zone = (zones.log_bayes > samples.log_bayes + _ZONE_ODDS) & (_depletion(zones) < setting.params.least_depletion)
+    return samples.take(~is_zone), n_looked
 
 
 def _keep(samples: Samples, params: VoidParams, bar: float) -> NDArray[np.bool_]:
-    depletion = (1 / (1 + np.exp(-samples.particles[..., 4]))).mean(axis=1)
-    return np.asarray((samples.log_bayes >= bar) & (depletion >= params.least_depletion), np.bool_)
+    return np.asarray((samples.log_bayes >= bar) & (_depletion(samples) >= params.least_depletion), np.bool_)
+
+
+def _depletion(samples: Samples) -> NDArray[np.float64]:
+    return np.asarray((1 / (1 + np.exp(-samples.particles[..., 4]))).mean(axis=1))
 
 
 def _outside(states: NDArray[np.float64], balls: NDArray[np.float64]) -> NDArray[np.float64]:
