@@ -18,7 +18,7 @@ from napari_aptdefect.apt.voids.sampler import DEPLETION_MEAN, sample
 from napari_aptdefect.data.tree import run_blocks
 from napari_aptdefect.stage import Stage
 
-_SWEEPS = 15
+_SWEEPS = 10
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,8 @@ from napari_aptdefect.stage import Progress, Stage
 _LARGEST_VOXEL_NM = 0.75
 _ROUNDS = 3
 _ZONE_TURN = 500
+_SURELY_EMPTY = 0.9  # depletion from which a void can't be a zone of low density
+_SURE = 30.0  # evidence beyond the bar that no neighbor can undo; such a void is refined with them in the end only
 _ZONE_ODDS = 3.0  # log Bayes factor from which a place is a zone of low density and no void
 _DISPERSION = (0.1, 10.0)
 _TOTAL = 100
@@ -148,16 +150,17 @@ def _detect(setting: Setting, places: NDArray[np.float64], bar: float) -> Stage[
         states = np.concatenate([samples.means, new])
         changed = np.concatenate([lost, new])
         again = _near(samples.means, changed, setting.reach_nm)
+        again = again[samples.log_bayes[again] < bar + _SURE]
         rows = np.concatenate([again, np.arange(len(samples.places), len(places))])
         fresh: Samples = yield from sample_all(setting, places, states, rows, turn)
         rest = np.setdiff1d(np.arange(len(samples.places)), again)
         samples = samples.take(rest).joined(fresh)
     samples = samples.take(_keep(samples, setting.params, bar))
-    zones: Samples = yield from sample_all(
-        setting, samples.places, samples.means, np.arange(len(samples.places)), _ZONE_TURN, ZONE_MEAN
-    )
-    is_zone = (zones.log_bayes > samples.log_bayes + _ZONE_ODDS) & (_depletion(zones) < setting.params.least_depletion)
-    return samples.take(~is_zone), n_looked
+    doubtful = np.flatnonzero(_depletion(samples) < _SURELY_EMPTY)
+    zones: Samples = yield from sample_all(setting, samples.places, samples.means, doubtful, _ZONE_TURN, ZONE_MEAN)
+    is_zone = zones.log_bayes > samples.log_bayes[doubtful] + _ZONE_ODDS
+    is_zone &= _depletion(zones) < setting.params.least_depletion
+    return samples.take(np.setdiff1d(np.arange(len(samples.places)), doubtful[is_zone])), n_looked
 
 
 def _keep(samples: Samples, params: VoidParams, bar: float) -> NDArray[np.bool_]:
@@ -186,6 +189,9 @@ def _near(states: NDArray[np.float64], changed: NDArray[np.float64], reach_nm: f
 def _summarize(samples: Samples, setting: Setting, alarms: FalseAlarms, dispersion: float, n_looked: int) -> Voids:
     order = np.argsort(-samples.log_bayes, kind="stable")
     particles, evidence = samples.particles[order], samples.log_bayes[order]
+    rng = np.random.default_rng(np.random.SeedSequence([setting.seed, 3]))
+    model_error = setting.params.shape_error_percent / 100 * rng.standard_normal(particles.shape[:2])
+    particles[..., 3] += model_error
     radius = np.exp(particles[..., 3])
     depletion = 1 / (1 + np.exp(-particles[..., 4]))
     center = particles[..., :3].mean(axis=1)
