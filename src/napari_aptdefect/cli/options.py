@@ -92,8 +92,17 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 def _model_message(error: ModelError) -> str:
     wrong = []
     for item in error.errors(include_url=False):
-        option = "--" + ".".join(str(part).replace("_", "-") for part in item["loc"] if isinstance(part, str))
-        wrong.append(f"{option} {item['input']}: {item['msg'][:1].lower()}{item['msg'][1:]}")
+        where, *more = item["loc"] or ("?",)
+        if any(isinstance(part, int) for part in more):  # an entry of a list, which only a file can give
+            path = f"{where}" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in more)
+        else:
+            path = "--" + ".".join(str(part).replace("_", "-") for part in item["loc"])
+        says = f"{item['msg'][:1].lower()}{item['msg'][1:]}"
+        if item["type"] == "extra_forbidden":
+            says = "there is no such parameter; see --help and the documentation for those there are"
+        elif item["type"] == "union_tag_not_found":
+            says = "says not which kind it is (kind = ...)"
+        wrong.append(f"{path} {item['input']}: {says}")
     return "; ".join(wrong)
 
 
