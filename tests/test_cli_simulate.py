@@ -15,7 +15,7 @@ from napari_aptdefect.cli import main
         ('[[defects]]\nkind = "void"\n[[defects]]\nkind = "void"\nradius_nm = -3', "defects[1].void.radius_nm -3: "),
         ('[[defects]]\nkind = "void"\nradiusnm = 1', "defects[0].void.radiusnm 1: there is no such parameter"),
         ("[[defects]]\nradius_nm = 1", "says not which kind it is"),
-        ("levle = 2", "--levle 2: there is no such parameter"),
+        ("no_such_name = 2", "--no-such-name 2: there is no such parameter"),
         ("measurement = 3", "--measurement 3: input should be a valid dictionary"),
         ("[measurement]\nefficiency = 7", "--measurement.efficiency 7: "),
     ],
