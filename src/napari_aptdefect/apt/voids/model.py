@@ -80,10 +80,10 @@ class VoidParams(Params):
         10.0, title="Blur error", description="Standard deviation of the factor on both blurs.", unit="%", ge=0.0, le=30
     )
     shape_error_percent: float = param(
-        1.5,
+        2.5,
         title="Shape error",
         description="Error of the radius from what the model leaves out, such as local magnification: one standard "
-        "deviation. The default makes 90 % intervals hold 90 % of the radii in wires with all distortions.",
+        "deviation. The default makes 90 % intervals hold 90 % of the radii at every level of distortion.",
         unit="%",
         ge=0.0,
         le=30.0,
