@@ -83,7 +83,7 @@ class VoidParams(Params):
         2.5,
         title="Shape error",
         description="Error of the radius from what the model leaves out, such as local magnification: one standard "
-        "deviation. The default makes 90 % intervals hold 90 % of the radii at every level of distortion.",
+        "deviation. The default is what validation wires asked for; docs/voids.md has the coverage on test wires.",
         unit="%",
         ge=0.0,
         le=30.0,
