@@ -74,3 +74,32 @@ def drain(stage: Stage[T], on_progress: Callable[[Progress], None] | None = None
         return result
     finally:
         stage.close()
+
+
+def scaled(stage: Stage[T], start: float, stop: float, message: Callable[[Progress], str] | None = None) -> Stage[T]:
+    """Run a stage inside another, its progress mapped to start..stop of 100; closing the outer one closes it too.
+
+    Parameters
+    ----------
+    stage
+        The inner stage.
+    start, stop
+        Its share of the outer one, 0 to 100.
+    message
+        What to say of its progress; its own message when None.
+
+    Returns
+    -------
+    The result of the inner stage.
+    """
+    try:
+        while True:
+            progress = next(stage)
+            share = progress.done / progress.total if progress.total else 1.0
+            text = progress.message if message is None else message(progress)
+            yield Progress(start + (stop - start) * min(max(share, 0.0), 1.0), 100.0, text)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    finally:
+        stage.close()

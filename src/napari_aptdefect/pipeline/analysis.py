@@ -26,8 +26,8 @@ from napari_aptdefect.pipeline.run_folder import (
     write_record,
     write_volumes,
 )
-from napari_aptdefect.pipeline.specimen import check_scheduler, scaled
-from napari_aptdefect.stage import Progress, Stage
+from napari_aptdefect.pipeline.specimen import check_scheduler
+from napari_aptdefect.stage import Progress, Stage, scaled
 
 __all__ = ["AnalysisParams", "analyze", "load_params", "rerun"]
 
@@ -150,7 +150,7 @@ def _read(job: Job, input_path: Path, ranges: Path | None) -> Stage[tuple[IonClo
         job.note("ranging", (*table.issues, *lint_ranges(table), *_against_spectrum(table, cloud)))
     else:
         table = yield from scaled(
-            suggest(cloud, job.params.peaks), lambda p: f"suggest ranges: {p.message}", 100 / 3, 100
+            suggest(cloud, job.params.peaks), 100 / 3, 100, lambda p: f"suggest ranges: {p.message}"
         )
         job.note("ranging", table.issues)
         if not table.ranges:

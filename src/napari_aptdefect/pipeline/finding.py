@@ -22,8 +22,8 @@ from napari_aptdefect.pipeline.notes import range_notes, specimen_notes
 from napari_aptdefect.pipeline.outputs import Found
 from napari_aptdefect.pipeline.params import AnalysisParams
 from napari_aptdefect.pipeline.record import StageLog
-from napari_aptdefect.pipeline.specimen import Described, Specimen, joined, run_chain, run_on_cluster, scaled
-from napari_aptdefect.stage import Stage
+from napari_aptdefect.pipeline.specimen import Described, Specimen, joined, run_chain, run_on_cluster
+from napari_aptdefect.stage import Stage, scaled
 
 LEAST_IONS = 200
 """Below, no neighborhood is large enough to be compared with chance."""
@@ -47,7 +47,7 @@ class Job:
     def run(self, name: str, stage: Stage[Any], start: float, stop: float) -> Stage[Any]:
         """Run one stage, measured, its progress mapped to start..stop of 100."""
         with self.log.measure(name):
-            result = yield from scaled(stage, lambda p: f"{name}: {p.message}", start, stop)
+            result = yield from scaled(stage, start, stop, lambda p: f"{name}: {p.message}")
         return result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from napari_aptdefect.data import NeighborGraph
 from napari_aptdefect.data.cells import VoronoiCells
 from napari_aptdefect.errors import MissingExtraError, ParameterError, RunFolderError
 from napari_aptdefect.fields import Background, Frame
-from napari_aptdefect.stage import Progress, Stage, drain
+from napari_aptdefect.stage import Progress, Stage, drain, scaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,18 +163,5 @@ def _chain_result(specimen: Specimen) -> Described:
 
 def _scaled(stage: Stage, name: str, specimen: str, start: float, stop: float) -> Stage:  # type: ignore[type-arg]
     """Run a stage, mapping its progress to the given stretch of 0 to 100."""
-    result = yield from scaled(stage, lambda p: f"{name} of the {specimen} specimen: {p.message}", start, stop)
+    result = yield from scaled(stage, start, stop, lambda p: f"{name} of the {specimen} specimen: {p.message}")
     return result
-
-
-def scaled(stage: Stage, message: Callable[[Progress], str], start: float, stop: float) -> Stage:  # type: ignore[type-arg]
-    """Run a stage inside another, its progress mapped to start..stop of 100; closing the outer one closes it too."""
-    try:
-        while True:
-            progress = next(stage)
-            share = progress.done / progress.total if progress.total else 1.0
-            yield Progress(start + (stop - start) * min(max(share, 0.0), 1.0), 100.0, message(progress))
-    except StopIteration as done:
-        return done.value
-    finally:
-        stage.close()

@@ -22,7 +22,7 @@ from napari_aptdefect.simulate.occupation import Wire, occupy
 from napari_aptdefect.simulate.placement import POINTS, Placed, place_defects
 from napari_aptdefect.simulate.simulated import SimulatedCloud, write_simulated
 from napari_aptdefect.simulate.truth import HIDDEN_D_PRIME, DefectTruth
-from napari_aptdefect.stage import Progress, Stage
+from napari_aptdefect.stage import Progress, Stage, scaled
 
 __all__ = [
     "SUBLATTICES",
@@ -85,14 +85,14 @@ def simulate_gan_nanowire(params: GanNanowireParams | None = None, seed: int = 0
         raise ParameterError(f"a wire of {n_atoms:.2g} atoms is larger than {_MAX_ATOMS:.0g}; make it smaller")
     rng, measuring, judging = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
     placed = place_defects(params, rng)
-    sites: Sites = yield from _scaled(build_sites(params, placed), 0, 30)
-    wire: Wire = yield from _scaled(occupy(params, placed, sites, rng), 30, 50)
+    sites: Sites = yield from scaled(build_sites(params, placed), 0, 30)
+    wire: Wire = yield from scaled(occupy(params, placed, sites, rng), 30, 50)
     del sites
     rotation, shift, radius = _orientation(params)
     atoms = _turned(wire.atoms, rotation, shift)
     defects = tuple(replace(one, region=one.region.moved(rotation, shift)) for one in wire.defects)
     lenses = _lenses(placed, defects)
-    measured: Measured = yield from _scaled(
+    measured: Measured = yield from scaled(
         measure(atoms, lenses, radius, params.measurement, measuring, rotation), 50, 85
     )
     if len(measured.xyz_nm) == 0:
@@ -101,16 +101,6 @@ def simulate_gan_nanowire(params: GanNanowireParams | None = None, seed: int = 0
     truth = _truth(params, placed, atoms, measured, defects, rotation, judging)
     yield Progress(100, 100, "done")
     return _joined(params, seed, atoms, measured, *truth)
-
-
-def _scaled(stage: Stage[Any], start: float, stop: float) -> Stage[Any]:
-    """Run a part with its progress mapped to start..stop of 100."""
-    while True:
-        try:
-            step = next(stage)
-        except StopIteration as end:
-            return end.value
-        yield Progress(start + (stop - start) * step.done / max(step.total, 1), 100, step.message)
 
 
 def _orientation(params: GanNanowireParams) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:

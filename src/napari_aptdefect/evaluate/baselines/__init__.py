@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from napari_aptdefect.data.components import connected_objects
 from napari_aptdefect.evaluate.baselines.clustering import (
     COORDINATES,
     FUSED,
@@ -24,7 +25,6 @@ from napari_aptdefect.evaluate.baselines.null import (
     random_labels,
     summarize_false_claims,
 )
-from napari_aptdefect.evaluate.baselines.objects import connected_objects
 from napari_aptdefect.evaluate.baselines.separation import MaximumSeparation
 from napari_aptdefect.evaluate.baselines.tuning import Trial, Tuned, tune
 from napari_aptdefect.evaluate.baselines.voxel_mixture import VoxelMixture

@@ -9,8 +9,9 @@ from typing import ClassVar, Final, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_aptdefect.data.envelope import enveloped
 from napari_aptdefect.evaluate.baselines.clustering import Baseline, Clustering
-from napari_aptdefect.evaluate.baselines.extension import enveloped, nearest_label, renumbered, subsample
+from napari_aptdefect.evaluate.baselines.extension import nearest_label, renumbered, subsample
 from napari_aptdefect.evaluate.baselines.features import embedded, selected_ions
 from napari_aptdefect.evaluate.baselines.reachability import optics_labels
 from napari_aptdefect.evaluate.specimen import Specimen

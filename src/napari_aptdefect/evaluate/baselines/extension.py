@@ -1,10 +1,9 @@
-"""From the points that were clustered to all ions: subsamples, and the ions around a cluster."""
+"""From the points that were clustered to all ions: subsamples, and the nearest label."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 
 def subsample(n: int, max_points: int, seed: int) -> NDArray[np.int64]:
@@ -37,39 +36,6 @@ def nearest_label(
         distance, index = NearestNeighbors(n_neighbors=1).fit(fitted).kneighbors(points)
         near = distance[:, 0] <= reach
         out[near] = label[index[near, 0]]
-    return out
-
-
-def enveloped(
-    xyz_nm: NDArray[np.float32], rows: NDArray[np.int64], label: NDArray[np.int32], envelope_nm: float
-) -> NDArray[np.int32]:
-    """Give all ions around clustered ones the label of the nearest of them.
-
-    Parameters
-    ----------
-    xyz_nm
-        Positions of all ions, shape (N, 3), nm.
-    rows
-        Ions that were clustered, shape (M,).
-    label
-        Their cluster, shape (M,); -1 for none.
-    envelope_nm
-        Distance up to which ions join, nm; 0 for none but those that share a position.
-
-    Returns
-    -------
-    Cluster of each ion, shape (N,), int32; -1 for none.
-    """
-    out = np.full(len(xyz_nm), -1, np.int32)
-    clustered = label >= 0
-    if clustered.any():
-        core = rows[clustered]
-        if envelope_nm > 0:
-            tree = cKDTree(xyz_nm[core])
-            distance, index = tree.query(xyz_nm, distance_upper_bound=np.nextafter(envelope_nm, np.inf))
-            near = np.isfinite(distance)
-            out[near] = label[clustered][index[near]]
-        out[core] = label[clustered]
     return out
 
 

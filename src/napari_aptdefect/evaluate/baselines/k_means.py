@@ -8,10 +8,10 @@ from typing import ClassVar, cast
 
 import numpy as np
 
+from napari_aptdefect.data.components import connected_objects
 from napari_aptdefect.evaluate.baselines.clustering import FUSED, Baseline, Clustering
 from napari_aptdefect.evaluate.baselines.extension import renumbered, subsample
 from napari_aptdefect.evaluate.baselines.features import embedded
-from napari_aptdefect.evaluate.baselines.objects import connected_objects
 from napari_aptdefect.evaluate.specimen import Specimen
 from napari_aptdefect.stage import Params, param
 

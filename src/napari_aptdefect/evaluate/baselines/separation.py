@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from napari_aptdefect.data.components import connected_objects
+from napari_aptdefect.data.envelope import enveloped, eroded
 from napari_aptdefect.errors import ParameterError
 from napari_aptdefect.evaluate.baselines.clustering import COORDINATES, Baseline, Clustering
-from napari_aptdefect.evaluate.baselines.extension import enveloped, renumbered
+from napari_aptdefect.evaluate.baselines.extension import renumbered
 from napari_aptdefect.evaluate.baselines.features import selected_ions
-from napari_aptdefect.evaluate.baselines.objects import connected_objects
 from napari_aptdefect.evaluate.specimen import Specimen
 from napari_aptdefect.stage import Params, param
 
@@ -121,7 +122,7 @@ class MaximumSeparation(Baseline):
         label = enveloped(specimen.xyz_nm, rows, linked - 1, p.envelope_nm)
         core = np.zeros(len(specimen), bool)
         core[rows[linked > 0]] = True
-        return Clustering.of_clusters(renumbered(_eroded(specimen.xyz_nm, label, core, p.erosion_nm)))
+        return Clustering.of_clusters(renumbered(eroded(specimen.xyz_nm, label, core, p.erosion_nm)))
 
 
 def core_clusters(xyz_nm: NDArray[np.float32], d_max_nm: float, order: int = 1, n_min: int = 2) -> NDArray[np.int32]:
@@ -188,17 +189,3 @@ def least_size(xyz_nm: NDArray[np.float32], n_solutes: int, params: MaximumSepar
     sizes = np.sort(np.concatenate(found))[::-1]
     n_allowed = int(allowed + 1e-9)
     return max(_FEWEST, int(sizes[n_allowed]) + 1) if len(sizes) > n_allowed else _FEWEST
-
-
-def _eroded(
-    xyz_nm: NDArray[np.float32], label: NDArray[np.int32], core: NDArray[np.bool_], erosion_nm: float
-) -> NDArray[np.int32]:
-    """Take enveloped ions close to an ion outside off their cluster."""
-    joined, outside = np.flatnonzero((label >= 0) & ~core), np.flatnonzero(label < 0)
-    if erosion_nm <= 0 or len(joined) == 0 or len(outside) == 0:
-        return label
-    limit = np.nextafter(erosion_nm, np.inf)
-    distance, _ = cKDTree(xyz_nm[outside]).query(xyz_nm[joined], distance_upper_bound=limit)
-    out = label.copy()
-    out[joined[np.isfinite(distance)]] = -1
-    return out
