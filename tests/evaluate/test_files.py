@@ -156,3 +156,10 @@ class TestClaim:
         pq.write_table(pa.table(rows), tmp_path / "defects.parquet")
         with pytest.raises(FormatError, match="ion 4 belongs to instance 2"):
             read_claim(tmp_path)
+
+    def test_refuses_a_cluster_that_no_run_writes(self, tmp_path: Path) -> None:
+        write_run(tmp_path)
+        ions = pq.read_table(tmp_path / "ions.parquet").to_pydict() | {"cluster": [-1, 0, -7, -1, 1]}
+        pq.write_table(pa.table(ions), tmp_path / "ions.parquet")
+        with pytest.raises(FormatError, match="expected clusters from 0, -1 for none, found -7"):
+            read_clusters(tmp_path)

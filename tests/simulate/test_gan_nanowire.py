@@ -242,6 +242,8 @@ def test_parameters_have_titles_units_and_bounds() -> None:
     assert schema["radius_nm"]["unit"] == "nm"
     with pytest.raises(ValidationError):
         GanNanowireParams(radius_nm=-1)
+    with pytest.raises(ValidationError, match="level must be 0, 1, 2 or 3, got true"):
+        GanNanowireParams(level=True)
 
 
 def test_files_hold_the_cloud_and_its_truth(default: SimulatedCloud, tmp_path: Path) -> None:

@@ -94,7 +94,10 @@ def read_claim(folder: Path) -> Claim:
 def read_clusters(folder: Path) -> NDArray[np.int64]:
     """Read the cluster in feature space of each ion of a run, -1 for none; shape (N,)."""
     path = folder / "ions.parquet"
-    return _whole(_read(path, ("cluster",)), "cluster", path)
+    cluster = _whole(_read(path, ("cluster",)), "cluster", path)
+    if len(cluster) and cluster.min() < -1:
+        raise FormatError(path, expected="clusters from 0, -1 for none", found=str(cluster.min()))
+    return cluster
 
 
 def _read_defects(path: Path) -> TrueDefects:

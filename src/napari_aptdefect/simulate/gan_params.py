@@ -109,6 +109,8 @@ class GanNanowireParams(Params):
         if not isinstance(changes, dict):
             return data  # a whole measurement, or something that the field itself refuses
         level = data.get("level", 2)
+        if isinstance(level, bool):  # equal to 0 and 1, which a literal takes for them
+            raise ValueError(f"level must be 0, 1, 2 or 3, got {str(level).lower()}")
         preset = Measurement.at_level(level).model_dump() if level in (0, 1, 2, 3) else {}
         return {**data, "measurement": {**preset, **changes}}
 
