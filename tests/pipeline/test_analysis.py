@@ -135,7 +135,14 @@ def test_record_holds_what_a_repetition_needs(run: RunFolder, specimen: Path) ->
     for stage in record["stages"]:
         assert stage["seconds"] >= 0
         assert stage["peak_rss_bytes"] > 1e7
-    assert [s["name"] for s in record["stages"]][:3] == ["read", "ranging", "normalize"]
+    assert [s["name"] for s in record["stages"]][:6] == [
+        "read",
+        "peak drift",
+        "read ranges",
+        "ranging",
+        "drift",
+        "normalize",
+    ]
     assert len(read_ranges(run.path / "ranges.rrng").ranges) == 3
     assert run.report.stat().st_size > 100_000
 

@@ -11,8 +11,9 @@ from napari_aptdefect.apt.ranging import check_ranges, lint_ranges, suggest
 from napari_aptdefect.data import IonCloud, RangeTable
 from napari_aptdefect.errors import EmptySelectionError, Issue, RunFolderError
 from napari_aptdefect.io import read_cloud, read_ranges, write
-from napari_aptdefect.pipeline.defect_rows import defect_table
-from napari_aptdefect.pipeline.finding import LEAST_IONS, Job, find_with
+from napari_aptdefect.pipeline.defect_rows import defect_table, void_table
+from napari_aptdefect.pipeline.finding import LEAST_IONS, find_with
+from napari_aptdefect.pipeline.job import Job
 from napari_aptdefect.pipeline.notes import consistency_note
 from napari_aptdefect.pipeline.outputs import Found, dictionaries, ion_columns, summarize, volumes
 from napari_aptdefect.pipeline.params import AnalysisParams, load_params
@@ -24,8 +25,10 @@ from napari_aptdefect.pipeline.run_folder import (
     write_defects,
     write_ions,
     write_record,
+    write_voids,
     write_volumes,
 )
+from napari_aptdefect.pipeline.sequence import align_masses
 from napari_aptdefect.pipeline.specimen import check_scheduler
 from napari_aptdefect.stage import Progress, Stage, scaled
 
@@ -127,8 +130,10 @@ def rerun(run: Path, out: Path) -> Stage[RunFolder]:
 
 def _find(job: Job, input_path: Path, ranges: Path | None) -> Stage[Found]:
     """Read, run all stages, and check their consistency."""
-    cloud, table = yield from job.run("read", _read(job, input_path, ranges), 0, 6)
-    found: Found = yield from find_with(job, cloud, table, str(input_path))
+    cloud = yield from job.run("read", _read(job, input_path), 0, 3)
+    cloud, masses = yield from align_masses(job, cloud, 3, 4)
+    table = yield from job.run("read ranges", _ranges(job, cloud, input_path, ranges), 4, 6)
+    found: Found = yield from find_with(job, cloud, table, str(input_path), masses)
     xyz = found.normalized.xyz_nm[found.normalized.used]
     with job.log.measure("consistency"):
         note = consistency_note(xyz, found.measured, job.params.voronoi, job.seed)
@@ -136,29 +141,32 @@ def _find(job: Job, input_path: Path, ranges: Path | None) -> Stage[Found]:
     return replace(found, notes=(*found.notes, note))
 
 
-def _read(job: Job, input_path: Path, ranges: Path | None) -> Stage[tuple[IonCloud, RangeTable]]:
-    yield Progress(0, 3, f"open {input_path.name}")
+def _read(job: Job, input_path: Path) -> Stage[IonCloud]:
+    yield Progress(0, 2, f"open {input_path.name}")
     cloud = read_cloud(input_path)
     if cloud.n_ions < LEAST_IONS:
         raise EmptySelectionError(
             f"{input_path}: {cloud.n_ions} ions; at least {LEAST_IONS} are needed to tell a defect from chance"
         )
-    yield Progress(1, 3, f"check {cloud.n_ions} ions")
+    yield Progress(1, 2, f"check {cloud.n_ions} ions")
     job.note("read", (*cloud.issues, *cloud.check()))
+    return cloud
+
+
+def _ranges(job: Job, cloud: IonCloud, input_path: Path, ranges: Path | None) -> Stage[RangeTable]:
+    yield Progress(0, 1, "ranges")
     if ranges is not None:
         table = read_ranges(ranges)
         job.note("ranging", (*table.issues, *lint_ranges(table), *_against_spectrum(table, cloud)))
     else:
-        table = yield from scaled(
-            suggest(cloud, job.params.peaks), 100 / 3, 100, lambda p: f"suggest ranges: {p.message}"
-        )
+        table = yield from scaled(suggest(cloud, job.params.peaks), 0, 100, lambda p: f"suggest ranges: {p.message}")
         job.note("ranging", table.issues)
         if not table.ranges:
             raise EmptySelectionError(
                 f"{input_path}: no peak was found in the mass spectrum; give a range file (--ranges)"
             )
-    yield Progress(3, 3, f"{len(table.ranges)} ranges")
-    return cloud, table
+    yield Progress(1, 1, f"{len(table.ranges)} ranges")
+    return table
 
 
 def _against_spectrum(table: RangeTable, cloud: IonCloud) -> tuple[Issue, ...]:
@@ -176,6 +184,9 @@ def _write(job: Job, found: Found, work: Path, record: dict[str, Any]) -> Stage[
         columns = ion_columns(found)
         write_ions(work, {**columns, **dictionaries(columns, found)})
         write_defects(work, table)
+        voids = None if found.voids is None else void_table(found.voids, found.void_defect)
+        if voids is not None:
+            write_voids(work, voids)
         grids = volumes(job.params, found)
         write_volumes(work, grids)
         write(found.ranging.table, work / "ranges.rrng")
@@ -199,6 +210,8 @@ def _write(job: Job, found: Found, work: Path, record: dict[str, Any]) -> Stage[
             columns["anomaly_score"],
             table,
             {grid.name: grid for grid in grids},
+            found.evaporation,
+            voids,
         ),
     )
     yield from job.run("report", report, 93, 100)

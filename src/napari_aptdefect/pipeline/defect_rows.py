@@ -1,4 +1,4 @@
-"""Rows of the defect table from the defects that were found."""
+"""Rows of the tables of defects and of voids, from what was found."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from napari_aptdefect.apt.defects import Defects
 from napari_aptdefect.apt.ranging import Ranging, composition_of_counts
+from napari_aptdefect.apt.voids import Voids
 from napari_aptdefect.data import DEFECT_SCHEMA, DefectTable
+from napari_aptdefect.pipeline.run_folder import VOID_SCHEMA
 
 
 def defect_table(defects: Defects, used: NDArray[np.bool_], ranging: Ranging) -> DefectTable:
@@ -48,6 +50,18 @@ def defect_table(defects: Defects, used: NDArray[np.bool_], ranging: Ranging) ->
             }
         )
     return DefectTable(pa.Table.from_pylist(rows, schema=DEFECT_SCHEMA))
+
+
+def void_table(voids: Voids, void_defect: NDArray[np.int32]) -> pa.Table:
+    """Make the table of voids; `void_defect` is the number of the defect that each void became, shape (K,)."""
+    columns: dict[str, Any] = {"defect": void_defect}
+    for bound in ("", "_low", "_high"):
+        center = getattr(voids, f"center{bound}_nm")
+        for axis, name in enumerate("xyz"):
+            columns[f"center_{name}{bound}_nm"] = center[:, axis]
+        columns[f"radius{bound}_nm"] = getattr(voids, f"radius{bound}_nm")
+    columns |= {name: getattr(voids, name) for name in ("depletion", "n_missing", "log_bayes", "false_alarm")}
+    return pa.table({field.name: columns[field.name] for field in VOID_SCHEMA}, schema=VOID_SCHEMA)
 
 
 def _composition(species: NDArray[np.int16], ranging: Ranging) -> list[dict[str, Any]]:

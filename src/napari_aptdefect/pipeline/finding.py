@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,42 +12,24 @@ from napari_aptdefect.apt.clustering import Candidates, Clusters, cluster
 from napari_aptdefect.apt.defects import Chance, Defects, Evidence, find_defects
 from napari_aptdefect.apt.fusion import Fused, fuse
 from napari_aptdefect.apt.normalize import Normalized, normalize
+from napari_aptdefect.apt.peak_drift import PeakDrift
 from napari_aptdefect.apt.ranging import Ranging, identify
 from napari_aptdefect.apt.reference import Reference, matched_reference, n_draws
+from napari_aptdefect.apt.voids import Voids, find_voids
 from napari_aptdefect.data import IonCloud, RangeTable
-from napari_aptdefect.errors import EmptySelectionError, Issue
+from napari_aptdefect.errors import EmptySelectionError, Issue, ParameterError
 from napari_aptdefect.fields import Frame
+from napari_aptdefect.pipeline.job import Job
 from napari_aptdefect.pipeline.notes import range_notes, specimen_notes
 from napari_aptdefect.pipeline.outputs import Found
 from napari_aptdefect.pipeline.params import AnalysisParams
-from napari_aptdefect.pipeline.record import StageLog
+from napari_aptdefect.pipeline.sequence import Evaporation, align_masses, align_places, sequence_notes
 from napari_aptdefect.pipeline.specimen import Described, Specimen, joined, run_chain, run_on_cluster
-from napari_aptdefect.stage import Stage, scaled
+from napari_aptdefect.pipeline.void_defects import Joint, join_voids
+from napari_aptdefect.stage import Stage
 
 LEAST_IONS = 200
 """Below, no neighborhood is large enough to be compared with chance."""
-
-
-class Job:
-    """One analysis: keeps the log of its stages and the issues they report."""
-
-    def __init__(self, params: AnalysisParams, seed: int, scheduler: str | None = None) -> None:
-        self.params, self.seed, self.scheduler = params, seed, scheduler
-        self.log = StageLog()
-        self.issues: list[dict[str, Any]] = []
-
-    def note(self, stage: str, issues: tuple[Issue, ...]) -> None:
-        """Keep issues for the record; none is dropped."""
-        self.issues += [
-            {"code": i.code, "message": str(i), "severity": i.severity, "stage": stage}
-            for i in dict.fromkeys(issues)  # the same one can come from opening and from checking
-        ]
-
-    def run(self, name: str, stage: Stage[Any], start: float, stop: float) -> Stage[Any]:
-        """Run one stage, measured, its progress mapped to start..stop of 100."""
-        with self.log.measure(name):
-            result = yield from scaled(stage, start, stop, lambda p: f"{name}: {p.message}")
-        return result
 
 
 def find(cloud: IonCloud, table: RangeTable, params: AnalysisParams | None = None, seed: int = 0) -> Stage[Found]:
@@ -70,15 +51,18 @@ def find(cloud: IonCloud, table: RangeTable, params: AnalysisParams | None = Non
     EmptySelectionError
         If too few ions are left to judge anything.
     """
-    result = yield from find_with(Job(params or AnalysisParams(), seed), cloud, table, "the cloud")
+    job = Job(params or AnalysisParams(), seed)
+    aligned, drift = yield from align_masses(job, cloud, 0, 6)
+    result = yield from find_with(job, aligned, table, "the cloud", drift)
     return result
 
 
-def find_with(job: Job, cloud: IonCloud, table: RangeTable, name: str) -> Stage[Found]:
+def find_with(job: Job, cloud: IonCloud, table: RangeTable, name: str, masses: PeakDrift | None) -> Stage[Found]:
     """Run all stages within a job, from 6 to 88 of 100; `name` is what an error calls the cloud."""
-    params, seed = job.params, job.seed
-    ranging: Ranging = yield from job.run("ranging", identify(cloud, table, params.ranging), 6, 8)
-    normalized: Normalized = yield from job.run("normalize", normalize(cloud.xyz_nm, params.normalize), 8, 11)
+    params = job.params
+    ranging: Ranging = yield from job.run("ranging", identify(cloud, table, params.ranging), 6, 7)
+    xyz_nm, places = yield from align_places(job, cloud.xyz_nm, 7, 8)
+    normalized: Normalized = yield from job.run("normalize", normalize(xyz_nm, params.normalize), 8, 11)
     job.note("normalize", normalized.issues)
     used = normalized.used
     xyz, species = normalized.xyz_nm[used], ranging.ion_idx[used]
@@ -92,17 +76,82 @@ def find_with(job: Job, cloud: IonCloud, table: RangeTable, name: str) -> Stage[
         11,
         15,
     )
-    background, channels = estimate.background, estimate.channels
+    references = yield from _references(job, len(xyz), normalized.frame, estimate)
+    measured, by_chance = yield from _describe_all(job, normalized.frame, estimate, xyz, species, references)
+    voids = yield from _voids(job, xyz, normalized, estimate)
+    share = sum(one.share for one in references)
+    fused, clusters, joint = yield from _judge(job, xyz, normalized, measured, by_chance, share, voids)
+    evaporation = Evaporation(masses, places)
+    notes = [
+        *specimen_notes(measured.features.judged, joint.defects, normalized),
+        *sequence_notes(evaporation, job),
+        *range_notes(job.issues),
+    ]
+    return Found(
+        cloud,
+        ranging,
+        evaporation,
+        normalized,
+        measured,
+        fused,
+        clusters,
+        joint.defects,
+        voids,
+        joint.void_defect,
+        estimate.channels,
+        tuple(notes),
+    )
+
+
+def _references(job: Job, n_ions: int, frame: Frame, estimate: BackgroundStage) -> Stage[list[Reference]]:
+    """Matched specimens without defects."""
     references = []
-    for draw in range(n_draws(len(xyz), params.reference)):
+    for draw in range(n_draws(n_ions, job.params.reference)):
         drawn: Reference = yield from job.run(
             "reference",
-            matched_reference(normalized.frame, background, channels, params.reference, seed=seed, draw=draw),
+            matched_reference(
+                frame, estimate.background, estimate.channels, job.params.reference, seed=job.seed, draw=draw
+            ),
             15,
             17,
         )
         references.append(drawn)
-    measured, by_chance = yield from _describe_all(job, normalized.frame, estimate, xyz, species, references)
+    return references
+
+
+def _voids(
+    job: Job, xyz: NDArray[np.float32], normalized: Normalized, estimate: BackgroundStage
+) -> Stage[Voids | None]:
+    """Search for voids; None where that was not asked for, or is not possible."""
+    if not job.params.steps.voids:
+        return None
+    search = find_voids(
+        xyz,
+        normalized.frame,
+        normalized.inside,
+        job.params.voids,
+        job.seed,
+        expected=estimate.background.density,
+    )
+    try:
+        found: Voids = yield from job.run("voids", search, 70, 78)
+    except (EmptySelectionError, ParameterError) as error:
+        job.note("voids", (Issue("no-void-search", f"voids were not searched for: {error}"),))
+        return None
+    return found
+
+
+def _judge(
+    job: Job,
+    xyz: NDArray[np.float32],
+    normalized: Normalized,
+    measured: Described,
+    by_chance: Sequence[Described],
+    share: float,
+    voids: Voids | None,
+) -> Stage[tuple[Fused, Clusters, Joint]]:
+    """Fuse the features, cluster what stands out, and join it into defects; `share` is what the references cover."""
+    params = job.params
     near, (far, far_graph) = measured.features, joined(by_chance)
     fused: Fused = yield from job.run(
         "fusion", fuse(near.sets, far.sets, near.judged, far.judged, params.fusion), 78, 80
@@ -113,7 +162,7 @@ def find_with(job: Job, cloud: IonCloud, table: RangeTable, name: str) -> Stage[
             Candidates(fused.vectors, fused.anomaly, near.judged),
             Candidates(fused.reference_vectors, fused.reference_anomaly, far.judged),
             params.clustering,
-            seed=seed,
+            seed=job.seed,
         ),
         80,
         86,
@@ -133,12 +182,11 @@ def find_with(job: Job, cloud: IonCloud, table: RangeTable, name: str) -> Stage[
         len(xyz) / (float(normalized.inside.sum()) * normalized.frame.voxel_nm**3),
     )
     by_nature = np.where(clusters.reference_label >= 0, far.nature, np.int16(-1))
-    chance = Chance(fused.reference_anomaly, by_nature, far.judged, far_graph, sum(one.share for one in references))
+    chance = Chance(fused.reference_anomaly, by_nature, far.judged, far_graph, share)
     defects: Defects = yield from job.run(
         "defects", find_defects(evidence, measured.graph, chance, clusters.threshold, params.defects), 86, 88
     )
-    notes = [*specimen_notes(near.judged, defects, normalized), *range_notes(job.issues)]
-    return Found(cloud, ranging, normalized, measured, fused, clusters, defects, channels, tuple(notes))
+    return fused, clusters, join_voids(defects, voids, evidence, params.defects)
 
 
 def _describe_all(
@@ -160,12 +208,12 @@ def _describe_all(
         for name, places, labels, background in clouds
     ]
     if job.scheduler is not None:
-        found = yield from job.run("specimens on the cluster", run_on_cluster(specimens, job.scheduler), 17, 78)
+        found = yield from job.run("specimens on the cluster", run_on_cluster(specimens, job.scheduler), 17, 70)
         return found[0], found[1:]
-    measured = yield from job.run("measured specimen", run_chain(specimens[0]), 17, 48)
-    step = 30 / len(references)
+    measured = yield from job.run("measured specimen", run_chain(specimens[0]), 17, 44)
+    step = 26 / len(references)
     by_chance = []
     for i, one in enumerate(specimens[1:]):
-        part = yield from job.run("reference specimen", run_chain(one), 48 + step * i, 48 + step * (i + 1))
+        part = yield from job.run("reference specimen", run_chain(one), 44 + step * i, 44 + step * (i + 1))
         by_chance.append(part)
     return measured, by_chance

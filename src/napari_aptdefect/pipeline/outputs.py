@@ -15,9 +15,11 @@ from napari_aptdefect.apt.defects import Defects
 from napari_aptdefect.apt.fusion import Fused
 from napari_aptdefect.apt.normalize import Normalized
 from napari_aptdefect.apt.ranging import Ranging, composition
+from napari_aptdefect.apt.voids import Voids
 from napari_aptdefect.data import DEFECT_CLASSES, DefectTable, IonCloud, VoxelGrid
 from napari_aptdefect.pipeline.params import AnalysisParams
 from napari_aptdefect.pipeline.run_folder import UNRANGED
+from napari_aptdefect.pipeline.sequence import Evaporation
 from napari_aptdefect.pipeline.specimen import Described
 
 
@@ -27,11 +29,14 @@ class Found:
 
     cloud: IonCloud
     ranging: Ranging
+    evaporation: Evaporation
     normalized: Normalized
     measured: Described
     fused: Fused
     clusters: Clusters
     defects: Defects
+    voids: Voids | None
+    void_defect: NDArray[np.int32]
     channels: tuple[int, ...]
     notes: tuple[str, ...]
 
@@ -105,8 +110,28 @@ def summarize(found: Found, table: DefectTable) -> dict[str, Any]:
             {"ion": name, "count": int(count), "fraction": float(fraction)}
             for name, count, fraction in zip(whole.ions, found.ranging.counts, whole.ion_fraction, strict=True)
         ],
+        "n_voids": None if found.voids is None else len(found.voids),
+        "sequence": _sequence(found.evaporation),
         "k": found.clusters.k,
         "silhouette": [list(point) for point in found.clusters.silhouette],
         "weights": list(found.fused.weights),
         "notes": list(found.notes),
+    }
+
+
+def _sequence(found: Evaporation) -> dict[str, Any]:
+    """Drifts along the evaporation sequence, slice by slice."""
+    masses, places = found.masses, found.places
+    return {
+        "peak_drift": None
+        if masses is None
+        else {"ion": masses.at.tolist(), "scale": masses.scale.tolist(), "error": masses.error.tolist()},
+        "drift": None
+        if places is None
+        else {
+            "ion": places.at.tolist(),
+            "shift": places.shift.tolist(),
+            "error": places.error.tolist(),
+            "unit": places.unit,
+        },
     }

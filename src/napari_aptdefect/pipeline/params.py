@@ -4,38 +4,63 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from napari_aptdefect.apt.background import BackgroundParams
 from napari_aptdefect.apt.clustering import ClusteringParams
 from napari_aptdefect.apt.defects import DefectsParams
+from napari_aptdefect.apt.drift import DriftParams
 from napari_aptdefect.apt.features import FeaturesParams
 from napari_aptdefect.apt.fusion import FusionParams
 from napari_aptdefect.apt.graph import GraphParams
 from napari_aptdefect.apt.normalize import NormalizeParams
+from napari_aptdefect.apt.peak_drift import PeakDriftParams
 from napari_aptdefect.apt.ranging import PeakParams, RangingParams
 from napari_aptdefect.apt.reference import ReferenceParams
+from napari_aptdefect.apt.voids import VoidParams
 from napari_aptdefect.apt.voronoi import VoronoiParams
 from napari_aptdefect.errors import MissingFileError, ParameterError
-from napari_aptdefect.stage import Params
+from napari_aptdefect.stage import Params, param
 
 
 def _stage(model: type[Params], title: str, description: str) -> Any:
     return Field(default_factory=model, title=title, description=description)
 
 
+class StepsParams(Params):
+    """Which of the steps that can be left out are taken, and what they may change."""
+
+    peak_drift: Literal["off", "report", "correct"] = param(
+        "report",
+        title="Peak drift",
+        description="Follow the mass peaks along the evaporation sequence; 'correct' takes their drift out of the "
+        "masses before anything else is done.",
+    )
+    drift: Literal["off", "report", "correct"] = param(
+        "report",
+        title="Drift",
+        description="Follow the outline of the specimen along the evaporation sequence; 'correct' takes its drift out "
+        "of the positions.",
+    )
+    voids: bool = param(True, title="Voids", description="Search for voids with the particle filter.")
+
+
 class AnalysisParams(Params):
     """Parameters of the main job."""
 
+    steps: StepsParams = _stage(StepsParams, "Steps", "What is done, and what it may change.")
+    peak_drift: PeakDriftParams = _stage(PeakDriftParams, "Peak drift", "How mass peaks are followed.")
     peaks: PeakParams = _stage(PeakParams, "Peaks", "How ranges are suggested when no range file is given.")
     ranging: RangingParams = _stage(RangingParams, "Ranging", "How ions are identified.")
+    drift: DriftParams = _stage(DriftParams, "Drift", "How the outline of the specimen is followed.")
     normalize: NormalizeParams = _stage(NormalizeParams, "Normalization", "Usable ions, grids, density.")
     background: BackgroundParams = _stage(BackgroundParams, "Background", "What defects deviate from.")
     reference: ReferenceParams = _stage(ReferenceParams, "Reference", "The matched specimen without defects.")
     graph: GraphParams = _stage(GraphParams, "Graph", "Which ions are neighbors.")
     voronoi: VoronoiParams = _stage(VoronoiParams, "Voronoi", "The cell of each ion.")
+    voids: VoidParams = _stage(VoidParams, "Voids", "How voids are looked for.")
     features: FeaturesParams = _stage(FeaturesParams, "Features", "What the surroundings of each ion look like.")
     fusion: FusionParams = _stage(FusionParams, "Fusion", "How the feature sets are weighted.")
     clustering: ClusteringParams = _stage(ClusteringParams, "Clustering", "What stands out, and of which type it is.")

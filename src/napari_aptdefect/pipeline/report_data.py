@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from napari_aptdefect.arrays import as_points, as_vector
 from napari_aptdefect.data import DefectTable, RangeTable, VoxelGrid
 from napari_aptdefect.errors import ShapeError
+from napari_aptdefect.pipeline.sequence import Evaporation
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,10 @@ class ReportData:
         One row per defect instance.
     grids
         Grids by name: ``density``, ``probability``, ``composition/<species>``; each may be missing.
+    evaporation
+        What drifted along the evaporation sequence.
+    voids
+        One row per void, as in ``voids.parquet``; None where they were not searched for.
 
     Raises
     ------
@@ -70,6 +76,8 @@ class ReportData:
     anomaly_score: NDArray[np.float32]
     defects: DefectTable
     grids: Mapping[str, VoxelGrid]
+    evaporation: Evaporation = field(default_factory=Evaporation)
+    voids: pa.Table | None = None
 
     def __post_init__(self) -> None:
         n = len(as_points(self.xyz_nm))

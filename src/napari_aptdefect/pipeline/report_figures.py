@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -16,6 +17,7 @@ from napari_aptdefect.pipeline.report_data import ReportData
 from napari_aptdefect.plot import canvas, cloud, clusters, layout, slices, spectrum
 from napari_aptdefect.plot.colors import UNRANGED_COLOR, Color, class_colors, lookup, palette, species_colors
 from napari_aptdefect.plot.defects import draw_scores, number_defects
+from napari_aptdefect.plot.drift import draw_drift, draw_peak_drift
 from napari_aptdefect.plot.splat import Camera
 from napari_aptdefect.stage import Progress, Stage
 
@@ -61,6 +63,7 @@ def draw_pictures(data: ReportData) -> Stage[list[Picture]]:
     """Draw all pictures that the data allow, yielding between them."""
     steps: tuple[Callable[[ReportData], Iterator[Picture]], ...] = (
         _spectra,
+        _sequence,
         _species_view,
         _defect_view,
         _densities,
@@ -118,6 +121,37 @@ def _spectra(data: ReportData) -> Iterator[Picture]:
         f"Da. The tallest peak is near {tallest:.1f} Da."
     )
     yield _picture(figure, "mass_spectrum", "spectrum", caption, alt)
+
+
+def _sequence(data: ReportData) -> Iterator[Picture]:
+    masses, places = data.evaporation.masses, data.evaporation.places
+    rows = [drawer for drawer, there in ((_draw_masses, masses), (_draw_places, places)) if there is not None]
+    if not rows:
+        return
+    height = 2.7 * len(rows)
+    figure = canvas.new_figure(9.6, height)
+    for i, draw in enumerate(rows):
+        low = (len(rows) - 1 - i) * 2.7 + 0.5
+        draw(figure.add_axes((0.085, low / height, 0.895, 2.05 / height)), data)
+    parts = []
+    if masses is not None:
+        parts.append("the places of the strongest mass peaks, and the mass scale through them (line)")
+    if places is not None:
+        parts.append(
+            "the shift of the specimen's outline (dots: slices; line and band: smooth curve, two standard errors)"
+        )
+    caption = f"Along the evaporation sequence: {'; below, '.join(parts)}."
+    yield _picture(figure, "sequence", "sequence", caption, "Drift of masses and of positions against the ion's index.")
+
+
+def _draw_masses(axes: Axes, data: ReportData) -> None:
+    if (found := data.evaporation.masses) is not None:
+        draw_peak_drift(axes, found.at, found.peaks_da, found.measured, found.scale)
+
+
+def _draw_places(axes: Axes, data: ReportData) -> None:
+    if (found := data.evaporation.places) is not None:
+        draw_drift(axes, found.at, found.measured, found.shift, found.error, unit=found.unit)
 
 
 def _species_view(data: ReportData) -> Iterator[Picture]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from napari_aptdefect.arrays import finite_rows
 from napari_aptdefect.data import DEFECT_CLASSES
@@ -54,6 +55,8 @@ def page_context(data: ReportData) -> dict[str, Any]:
         "classes": _class_rows(data),
         "defects": list(_defect_rows(data)),
         "n_defects": len(data.defects),
+        "voids": None if data.voids is None else list(_void_rows(data.voids)),
+        "n_voids": 0 if data.voids is None else data.voids.num_rows,
         "clustered": bool((data.cluster >= 0).any()),
     }
 
@@ -195,6 +198,19 @@ def _defect_rows(data: ReportData) -> Iterator[dict[str, Any]]:
             "probability": _probability(row["probability"]),
             "score": _number(row["anomaly_score"], ".3g"),
             "surface": "yes" if row["touches_surface"] else "no",
+        }
+
+
+def _void_rows(voids: pa.Table) -> Iterator[dict[str, str]]:
+    for row in voids.slice(0, MAX_ROWS).to_pylist():
+        yield {
+            "defect": str(row["defect"]) if row["defect"] else "none",
+            "position": ", ".join(_number(row[f"center_{axis}_nm"], ".1f") for axis in "xyz"),
+            "radius": _number(row["radius_nm"], ".2f"),
+            "interval": f"{_number(row['radius_low_nm'], '.2f')} to {_number(row['radius_high_nm'], '.2f')}",
+            "depletion": f"{100 * row['depletion']:.0f} %",
+            "missing": _number(row["n_missing"], ".3g"),
+            "false_alarm": "below 0.001" if row["false_alarm"] < 1e-3 else _number(row["false_alarm"], ".2g"),
         }
 
 

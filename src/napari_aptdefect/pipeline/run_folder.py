@@ -40,6 +40,22 @@ ION_SCHEMA: Final = pa.schema(
 )
 """Columns of ``ions.parquet``: one row per ion, in file order."""
 
+VOID_SCHEMA: Final = pa.schema(
+    [
+        ("defect", pa.int32()),  # number in defects.parquet; 0 for a void without ions at its rim
+        *(
+            (f"{name}{bound}_nm", pa.float64())
+            for name in ("center_x", "center_y", "center_z", "radius")
+            for bound in ("", "_low", "_high")  # posterior mean, and the interval that holds 90 % of it
+        ),
+        ("depletion", pa.float64()),  # share of the ions that is missing inside
+        ("n_missing", pa.float64()),
+        ("log_bayes", pa.float64()),
+        ("false_alarm", pa.float64()),
+    ]
+)
+"""Columns of ``voids.parquet``: one row per void, strongest evidence first."""
+
 UNRANGED: Final = "unranged"
 """Species of an ion that no range holds."""
 
@@ -85,6 +101,11 @@ class RunFolder:
     def defects(self) -> DefectTable:
         """Read ``defects.parquet``."""
         return DefectTable(pq.read_table(self.path / "defects.parquet").cast(DEFECT_SCHEMA))
+
+    def voids(self) -> pa.Table | None:
+        """Read ``voids.parquet``; None where the run did not search for voids."""
+        path = self.path / "voids.parquet"
+        return pq.read_table(path) if path.is_file() else None
 
     def volumes(self) -> dict[str, VoxelGrid]:
         """Read all grids of ``volumes.zarr`` by name: ``density``, ``probability``, ``composition/<species>``."""
@@ -151,6 +172,11 @@ def write_ions(work: Path, columns: Mapping[str, Any]) -> None:
 def write_defects(work: Path, defects: DefectTable) -> None:
     """Write ``defects.parquet``."""
     pq.write_table(defects.table, work / "defects.parquet", compression="zstd")
+
+
+def write_voids(work: Path, voids: pa.Table) -> None:
+    """Write ``voids.parquet``, a table of `VOID_SCHEMA`."""
+    pq.write_table(voids.cast(VOID_SCHEMA), work / "voids.parquet", compression="zstd")
 
 
 def write_volumes(work: Path, grids: Sequence[VoxelGrid]) -> None:
