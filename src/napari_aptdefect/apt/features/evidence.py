@@ -1,4 +1,4 @@
-"""Features: what the surroundings of each ion look like, in three sets: structural, compositional, spatial."""
+"""Features that the analysis fuses: evidence against the background, and the shape of the neighborhood."""
 
 from __future__ import annotations
 
