@@ -8,7 +8,7 @@ from napari_aptdefect.apt.pair_distribution import (
     pair_distribution,
     suggest_cutoff,
 )
-from napari_aptdefect.errors import EmptySelectionError, ParameterError
+from napari_aptdefect.errors import EmptySelectionError, ParameterError, ShapeError
 from napari_aptdefect.stage import drain
 
 
@@ -33,6 +33,29 @@ def test_random_ions_have_g_of_one_in_any_convex_specimen(rng, shape):
     result = drain(pair_distribution(xyz, PairDistributionParams(r_max_nm=3, n_bins=30, n_sample=4000)))
     np.testing.assert_allclose(result.g[5:], 1, atol=0.02)
     assert np.all(np.abs(result.g - 1) < 6 * result.g_error + 0.015)
+
+
+def test_random_ions_of_varying_density_have_g_of_one_with_their_local_density(rng):
+    xyz = rng.random((300_000, 3)) * [12, 12, 30]
+    xyz = xyz[rng.random(len(xyz)) < 0.3 + 0.7 * xyz[:, 2] / 30]
+    hollow = np.linalg.norm(xyz - [6, 6, 0], axis=1) < 5  # a concave base
+    xyz = xyz[~hollow]
+    density = 300_000 / (12 * 12 * 30) * (0.3 + 0.7 * xyz[:, 2] / 30)
+    inner = (np.minimum(xyz, [12, 12, 30] - xyz).min(axis=1) > 1.5) & (np.linalg.norm(xyz - [6, 6, 0], axis=1) > 6.5)
+    params = PairDistributionParams(r_max_nm=1.5, n_bins=30, n_sample=8000)
+    result = drain(pair_distribution(xyz, params, local_density_nm3=np.where(inner, density, np.nan)))
+    np.testing.assert_allclose(result.g[8:], 1, atol=0.02)
+    assert drain(pair_distribution(xyz, params)).g[8:].mean() > 1.05  # what the convex hull makes of it
+    assert result.n_within[-1] == pytest.approx(result.density_nm3 * 4 / 3 * np.pi * 1.5**3, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("density", "error"),
+    [(np.full(50, np.nan), EmptySelectionError), (np.zeros(50), ParameterError), (np.ones(49), ShapeError)],
+)
+def test_local_densities_that_are_none(rng, density, error):
+    with pytest.raises(error):
+        drain(pair_distribution(rng.random((50, 3)), local_density_nm3=density))
 
 
 def test_fcc_shells():

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import ConvexHull, QhullError
 
-from napari_aptdefect.arrays import as_points, finite_rows, read_only
+from napari_aptdefect.arrays import as_points, as_vector, finite_rows, read_only
 from napari_aptdefect.data.tree import STACK_SIZE, PointTree, box_distance2, build_tree, run_blocks
 from napari_aptdefect.errors import EmptySelectionError, ParameterError
 from napari_aptdefect.stage import Params, Stage, param
@@ -99,7 +99,11 @@ class Cutoff:
 
 
 def pair_distribution(
-    xyz_nm: ArrayLike, params: PairDistributionParams | None = None, *, workers: int | None = None
+    xyz_nm: ArrayLike,
+    params: PairDistributionParams | None = None,
+    *,
+    local_density_nm3: ArrayLike | None = None,
+    workers: int | None = None,
 ) -> Stage[PairDistribution]:
     """Compute g(r) around a seeded sample of ions, corrected for the finite specimen.
 
@@ -109,6 +113,10 @@ def pair_distribution(
         Shape (N, 3), nm. Ions at non-finite positions are left out.
     params
         The parameters.
+    local_density_nm3
+        Shape (N,): smooth density at each ion, ions/nm3, for a specimen whose density varies; NaN where an ion shall be
+        no center, because it lies closer to the surface than the largest distance. Without it the specimen counts as
+        uniform within its convex hull.
     workers
         Number of threads; all processors by default. The result does not depend on it.
 
@@ -125,7 +133,9 @@ def pair_distribution(
     EmptySelectionError
         If fewer than two positions are finite.
     ParameterError
-        If the ions lie in one plane or on one line, so that they enclose no volume.
+        If the ions lie in one plane or on one line, so that they enclose no volume, or a local density is not positive.
+    ShapeError
+        If there is not one local density per ion.
 
     Notes
     -----
@@ -134,6 +144,7 @@ def pair_distribution(
     uniform specimen of the same shape has. The density is that of the ions inside the hull, without those that span it
     [3]_. A specimen that is not convex, or whose density changes over its length, keeps that in its g(r); a perfect
     crystal with flat facets has atoms in the hull itself, which adds a few percent where it is few cells wide.
+    With a local density ``g(r) = sum_i n_i(r) / (V(r) sum_i rho_i)`` over inner ions, whose shells are whole.
 
     References
     ----------
@@ -143,40 +154,80 @@ def pair_distribution(
     """
     params = params or PairDistributionParams()
     points = as_points(xyz_nm)
-    points = points[finite_rows(points)]
-    if len(points) < 2:
-        raise EmptySelectionError(f"g(r) needs two ions at finite positions, got {len(points)}")
-    hull = _hull(points)
-    density = (len(points) - len(hull.vertices)) / hull.volume
-    if density <= 0:
-        raise EmptySelectionError(f"all {len(points)} ions lie on their own convex hull, none inside; give more ions")
-    r_max = params.r_max_nm or 3 * density ** (-1 / 3)
+    finite = finite_rows(points)
+    if finite.sum() < 2:
+        raise EmptySelectionError(f"g(r) needs two ions at finite positions, got {finite.sum()}")
+    local = None if local_density_nm3 is None else _local(local_density_nm3, finite)
+    points = points[finite]
     tree = build_tree(points)
+    space = _Uniform(points) if local is None else _Varying(local[tree.order])
+    r_max = params.r_max_nm or 3 * space.density ** (-1 / 3)
     rng = np.random.default_rng(params.seed)
-    n_sampled = min(params.n_sample, len(points))
-    rows = np.sort(rng.choice(len(points), n_sampled, replace=False))
+    n_sampled = min(params.n_sample, len(space.candidates))
+    rows = np.sort(rng.choice(space.candidates, n_sampled, replace=False))
     counts = np.zeros((-(-n_sampled // _BLOCK), params.n_bins), np.int64)
-    inside = np.zeros((len(counts), params.n_bins))
+    weight = np.zeros((len(counts), params.n_bins))
     edges = np.linspace(0, r_max, params.n_bins + 1)
-    directions = _directions(_N_DIRECTIONS)
 
     def work(start: int, stop: int) -> None:
         block = start // _BLOCK
         _count_pairs(tree, rows[start:stop], r_max, counts[block])
-        exits = _exits(tree.xyz[rows[start:stop]], hull.equations, directions, r_max)
-        inside[block] = np.searchsorted(-exits, -0.5 * (edges[1:] + edges[:-1])) / _N_DIRECTIONS
+        weight[block] = space.weight(tree, rows[start:stop], edges)
 
     yield from run_blocks(work, n_sampled, block=_BLOCK, message="Pair distribution", workers=workers)
     shell = 4 / 3 * np.pi * np.diff(edges**3)
-    expected = density * shell * inside.sum(axis=0)
+    expected = shell * weight.sum(axis=0)
     found = counts.sum(axis=0)
     known = expected > 0
     g = np.divide(found, expected, out=np.full(params.n_bins, np.nan), where=known)
     # every pair of sampled ions is counted from both ends, so the count has up to twice the variance of its pairs
     part = 1 + n_sampled / len(points)
     error = np.divide(np.sqrt(found * part), expected, out=np.full(params.n_bins, np.nan), where=known)
+    density = space.density
     n_within = np.cumsum(np.nan_to_num(g) * density * shell)
     return PairDistribution(0.5 * (edges[1:] + edges[:-1]), g, error, n_within, float(density), n_sampled)
+
+
+class _Uniform:
+    """A specimen of one density within its convex hull; every ion can be a center."""
+
+    def __init__(self, points: NDArray[np.float32]) -> None:
+        hull = _hull(points)
+        self.density = float((len(points) - len(hull.vertices)) / hull.volume)
+        if self.density <= 0:
+            raise EmptySelectionError(f"all {len(points)} ions lie on their own convex hull, none inside; give more")
+        self.candidates = np.arange(len(points))
+        self._planes, self._directions = hull.equations, _directions(_N_DIRECTIONS)
+
+    def weight(self, tree: PointTree, rows: NDArray[np.int64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Ions that are expected per nm3 of each shell, summed over the centers."""
+        exits = _exits(tree.xyz[rows], self._planes, self._directions, float(edges[-1]))
+        inside = np.searchsorted(-exits, -0.5 * (edges[1:] + edges[:-1])) / _N_DIRECTIONS
+        return np.asarray(self.density * inside, np.float64)
+
+
+class _Varying:
+    """A specimen of varying density; centers are the ions where it is known, and their shells are whole."""
+
+    def __init__(self, local: NDArray[np.float64]) -> None:
+        self._local = local
+        self.candidates = np.flatnonzero(np.isfinite(local))
+        self.density = float(local[self.candidates].mean())
+
+    def weight(self, tree: PointTree, rows: NDArray[np.int64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Ions that are expected per nm3 of each shell, summed over the centers."""
+        return np.full(len(edges) - 1, self._local[rows].sum())
+
+
+def _local(local_density_nm3: ArrayLike, finite: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Local density of the ions at finite positions, checked."""
+    local = as_vector(local_density_nm3, "local_density_nm3", length=len(finite), dtype=np.float64)[finite]
+    known = np.isfinite(local)
+    if not known.any():
+        raise EmptySelectionError("no ion has a local density, so g(r) has no center; give densities of inner ions")
+    if not (local[known] > 0).all():
+        raise ParameterError(f"local_density_nm3 must be positive or NaN, got {local[known].min()}")
+    return local
 
 
 def suggest_cutoff(distribution: PairDistribution, efficiency: float = 1.0) -> Cutoff:

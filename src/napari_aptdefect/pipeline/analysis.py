@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_aptdefect.apt.ranging import check_ranges, lint_ranges, suggest
 from napari_aptdefect.data import IonCloud, RangeTable
-from napari_aptdefect.errors import EmptySelectionError, Issue, RunFolderError
+from napari_aptdefect.errors import EmptySelectionError, Issue, ParameterError, RunFolderError
 from napari_aptdefect.io import read_cloud, read_ranges, write
 from napari_aptdefect.pipeline.defect_rows import defect_table, void_table
 from napari_aptdefect.pipeline.finding import LEAST_IONS, find_with
@@ -30,6 +33,7 @@ from napari_aptdefect.pipeline.run_folder import (
 )
 from napari_aptdefect.pipeline.sequence import align_masses
 from napari_aptdefect.pipeline.specimen import check_scheduler
+from napari_aptdefect.pipeline.structure import Structure, measure_structure
 from napari_aptdefect.stage import Progress, Stage, scaled
 
 __all__ = ["AnalysisParams", "analyze", "load_params", "rerun"]
@@ -88,7 +92,7 @@ def analyze(
     started = datetime.now(UTC)
     with new_run(out, overwrite=overwrite) as work:
         found = yield from _find(job, input_path, ranges)
-        yield Progress(90, 100, "write: tables and grids")
+        yield Progress(91, 100, "write: tables and grids")
         yield from _write(job, found, work, _provenance(job, input_path, ranges, found, started))
     yield Progress(100, 100, "done")
     return RunFolder(out)
@@ -135,10 +139,26 @@ def _find(job: Job, input_path: Path, ranges: Path | None) -> Stage[Found]:
     table = yield from job.run("read ranges", _ranges(job, cloud, input_path, ranges), 4, 6)
     found: Found = yield from find_with(job, cloud, table, str(input_path), masses)
     xyz = found.normalized.xyz_nm[found.normalized.used]
+    structure = yield from _structure(job, xyz, found)
     with job.log.measure("consistency"):
         note = consistency_note(xyz, found.measured, job.params.voronoi, job.seed)
-    yield Progress(89, 100, "consistency: done")
-    return replace(found, notes=(*found.notes, note))
+    yield Progress(90, 100, "consistency: done")
+    return replace(found, structure=structure, notes=(*found.notes, note))
+
+
+def _structure(job: Job, xyz: NDArray[np.float32], found: Found) -> Stage[Structure | None]:
+    """Measure the structure; None where that was not asked for, or is not possible."""
+    if not job.params.steps.structure:
+        return None
+    inner, density = found.measured.features.judged, found.density_nm3
+    try:
+        structure: Structure = yield from job.run(
+            "structure", measure_structure(xyz, inner, density, job.params.structure, job.seed), 88, 89
+        )
+    except (EmptySelectionError, ParameterError) as error:
+        job.note("structure", (Issue("no-structure", f"the structure was not measured: {error}", severity="info"),))
+        return None
+    return structure
 
 
 def _read(job: Job, input_path: Path) -> Stage[IonCloud]:
@@ -212,6 +232,7 @@ def _write(job: Job, found: Found, work: Path, record: dict[str, Any]) -> Stage[
             {grid.name: grid for grid in grids},
             found.evaporation,
             voids,
+            found.structure,
         ),
     )
     yield from job.run("report", report, 93, 100)

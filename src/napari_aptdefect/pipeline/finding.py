@@ -99,6 +99,7 @@ def find_with(job: Job, cloud: IonCloud, table: RangeTable, name: str, masses: P
         voids,
         joint.void_defect,
         estimate.channels,
+        normalized.frame.sample(estimate.background.density, xyz) / np.float32(normalized.frame.voxel_nm**3),
         tuple(notes),
     )
 

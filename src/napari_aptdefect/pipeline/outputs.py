@@ -21,6 +21,7 @@ from napari_aptdefect.pipeline.params import AnalysisParams
 from napari_aptdefect.pipeline.run_folder import UNRANGED
 from napari_aptdefect.pipeline.sequence import Evaporation
 from napari_aptdefect.pipeline.specimen import Described
+from napari_aptdefect.pipeline.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,9 @@ class Found:
     voids: Voids | None
     void_defect: NDArray[np.int32]
     channels: tuple[int, ...]
+    density_nm3: NDArray[np.float32]
     notes: tuple[str, ...]
+    structure: Structure | None = None
 
 
 def ion_columns(found: Found) -> dict[str, NDArray[Any]]:
@@ -112,6 +115,7 @@ def summarize(found: Found, table: DefectTable) -> dict[str, Any]:
         ],
         "n_voids": None if found.voids is None else len(found.voids),
         "sequence": _sequence(found.evaporation),
+        "structure": None if found.structure is None else found.structure.as_dict(),
         "k": found.clusters.k,
         "silhouette": [list(point) for point in found.clusters.silhouette],
         "weights": list(found.fused.weights),

@@ -22,6 +22,7 @@ from napari_aptdefect.apt.reference import ReferenceParams
 from napari_aptdefect.apt.voids import VoidParams
 from napari_aptdefect.apt.voronoi import VoronoiParams
 from napari_aptdefect.errors import MissingFileError, ParameterError
+from napari_aptdefect.pipeline.structure import StructureParams
 from napari_aptdefect.stage import Params, param
 
 
@@ -45,6 +46,9 @@ class StepsParams(Params):
         "of the positions.",
     )
     voids: bool = param(True, title="Voids", description="Search for voids with the particle filter.")
+    structure: bool = param(
+        True, title="Structure", description="Measure pair distribution, coordination and bond angles for the report."
+    )
 
 
 class AnalysisParams(Params):
@@ -59,6 +63,7 @@ class AnalysisParams(Params):
     background: BackgroundParams = _stage(BackgroundParams, "Background", "What defects deviate from.")
     reference: ReferenceParams = _stage(ReferenceParams, "Reference", "The matched specimen without defects.")
     graph: GraphParams = _stage(GraphParams, "Graph", "Which ions are neighbors.")
+    structure: StructureParams = _stage(StructureParams, "Structure", "How the structure is measured for the report.")
     voronoi: VoronoiParams = _stage(VoronoiParams, "Voronoi", "The cell of each ion.")
     voids: VoidParams = _stage(VoidParams, "Voids", "How voids are looked for.")
     features: FeaturesParams = _stage(FeaturesParams, "Features", "What the surroundings of each ion look like.")

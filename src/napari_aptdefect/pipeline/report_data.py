@@ -14,6 +14,7 @@ from napari_aptdefect.arrays import as_points, as_vector
 from napari_aptdefect.data import DefectTable, RangeTable, VoxelGrid
 from napari_aptdefect.errors import ShapeError
 from napari_aptdefect.pipeline.sequence import Evaporation
+from napari_aptdefect.pipeline.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,8 @@ class ReportData:
         What drifted along the evaporation sequence.
     voids
         One row per void, as in ``voids.parquet``; None where they were not searched for.
+    structure
+        The structure of the specimen; None where it was not measured.
 
     Raises
     ------
@@ -78,6 +81,7 @@ class ReportData:
     grids: Mapping[str, VoxelGrid]
     evaporation: Evaporation = field(default_factory=Evaporation)
     voids: pa.Table | None = None
+    structure: Structure | None = None
 
     def __post_init__(self) -> None:
         n = len(as_points(self.xyz_nm))

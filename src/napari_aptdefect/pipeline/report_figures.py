@@ -19,6 +19,7 @@ from napari_aptdefect.plot.colors import UNRANGED_COLOR, Color, class_colors, lo
 from napari_aptdefect.plot.defects import draw_scores, number_defects
 from napari_aptdefect.plot.drift import draw_drift, draw_peak_drift
 from napari_aptdefect.plot.splat import Camera
+from napari_aptdefect.plot.structure import draw_angles, draw_coordination, draw_pair_distribution
 from napari_aptdefect.stage import Progress, Stage
 
 MAX_DRAWN: Final = 1_500_000
@@ -66,6 +67,7 @@ def draw_pictures(data: ReportData) -> Stage[list[Picture]]:
         _sequence,
         _species_view,
         _defect_view,
+        _structure,
         _densities,
         _compositions,
         _clusters,
@@ -204,6 +206,24 @@ def _defect_view(data: ReportData) -> Iterator[Picture]:
         caption = f"No ion belongs to a defect; the matrix is drawn as a grey veil. {note}"
     alt = f"Two rendered views of the {len(data.defects)} defect instances inside the grey ion cloud, turned by 90°."
     yield _picture(figure, "cloud_defects", "cloud", caption, alt)
+
+
+def _structure(data: ReportData) -> Iterator[Picture]:
+    if (found := data.structure) is None:
+        return
+    figure = canvas.new_figure(9.6, 3.0)
+    left, middle, right = (figure.add_axes((x, 0.17, 0.25, 0.78)) for x in (0.065, 0.395, 0.735))
+    draw_pair_distribution(
+        left, found.distribution.r_nm, found.distribution.g, found.distribution.g_error, found.cutoff.cutoff_nm
+    )
+    draw_coordination(middle, found.coordination)
+    draw_angles(right, found.angles.edges, found.angles.density)
+    caption = (
+        f"Left: pair distribution around {found.distribution.n_sampled:,} inner ions; "
+        "band: two counting errors. Middle: bonds of the inner ions within the cutoff. Right: angles between them."
+    )
+    alt = f"Pair distribution with a cutoff at {found.cutoff.cutoff_nm:.2f} nm, coordination, bond angles."
+    yield _picture(figure, "structure", "structure", caption, alt)
 
 
 def _densities(data: ReportData) -> Iterator[Picture]:

@@ -12,6 +12,7 @@ from napari_aptdefect.arrays import finite_rows
 from napari_aptdefect.data import DEFECT_CLASSES
 from napari_aptdefect.data.composition import Composition, composition_of_counts
 from napari_aptdefect.pipeline.report_data import ReportData
+from napari_aptdefect.pipeline.structure import Structure
 from napari_aptdefect.plot.colors import CLASS_COLORS, hex_color, species_colors
 
 MAX_ROWS: Final = 200
@@ -57,6 +58,7 @@ def page_context(data: ReportData) -> dict[str, Any]:
         "n_defects": len(data.defects),
         "voids": None if data.voids is None else list(_void_rows(data.voids)),
         "n_voids": 0 if data.voids is None else data.voids.num_rows,
+        "structure": [] if data.structure is None else _structure_rows(data.structure),
         "clustered": bool((data.cluster >= 0).any()),
     }
 
@@ -199,6 +201,21 @@ def _defect_rows(data: ReportData) -> Iterator[dict[str, Any]]:
             "score": _number(row["anomaly_score"], ".3g"),
             "surface": "yes" if row["touches_surface"] else "no",
         }
+
+
+def _structure_rows(found: Structure) -> list[tuple[str, str]]:
+    what = "ions" if found.efficiency == 1 else f"atoms (efficiency {found.efficiency:g})"
+    return [
+        ("Cutoff for bonds", f"{found.cutoff.cutoff_nm:.3f} nm: {found.cutoff.rule}"),
+        ("Neighbors within it, from g(r)", f"{found.cutoff.n_atoms:.2f} {what}"),
+        ("Bonds of an inner ion", f"{found.mean_coordination:.2f}"),
+        ("Bond length", f"{found.lengths.mean:.3f} nm, standard deviation {found.lengths.std:.3f} nm"),
+        ("Bond angle", f"{found.angles.mean:.1f} degrees, standard deviation {found.angles.std:.1f} degrees"),
+        (
+            "Groups that bonds connect",
+            f"{found.n_components:,}, the largest with {found.largest_share:.2%} of the ions",
+        ),
+    ]
 
 
 def _void_rows(voids: pa.Table) -> Iterator[dict[str, str]]:

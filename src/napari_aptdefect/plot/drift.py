@@ -54,7 +54,7 @@ def draw_drift(
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("ion in the sequence")
     axes.set_ylabel(f"drift ({unit})")
-    axes.legend(loc="best")
+    axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none")
 
 
 def draw_peak_drift(
@@ -96,4 +96,4 @@ def draw_peak_drift(
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("ion in the sequence")
     axes.set_ylabel("deviation of m/q (‰)")
-    axes.legend(loc="best")
+    axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none")
