@@ -32,8 +32,7 @@ def columns(n_bonds: int, n_shell: int) -> tuple[FeatureColumn, ...]:
         (
             "path_length_nm",
             "nm",
-            f"mean length of the shortest path along bonds (to {bonds} of each ion) to the ions that are at most two "
-            "bonds away",
+            f"mean length of the shortest path along bonds (to {bonds}) to the ions at most two bonds away",
             "mean over j of min(d_ij, min_k d_ik + d_kj), d along bonds only",
         ),
         (
@@ -71,7 +70,12 @@ def columns(n_bonds: int, n_shell: int) -> tuple[FeatureColumn, ...]:
             "staggered or eclipsed: -1 in zincblende (60 and 180 degrees), -0.5 in wurtzite, 1 where all are eclipsed",
             f"mean of cos(3 phi); {turn}",
         ),
-        ("dihedral_sin3", "", "handedness of these angles; changes its sign in a mirror", f"mean of sin(3 phi); {turn}"),
+        (
+            "dihedral_sin3",
+            "",
+            "handedness of these angles; changes its sign in a mirror",
+            f"mean of sin(3 phi); {turn}",
+        ),
     ]
     return tuple(FeatureColumn(name, "structural", unit, text, equation) for name, unit, text, equation in found)
 
@@ -119,9 +123,7 @@ def write_bonds(
         if n >= 4:
             out[i, 11] = _tetrahedrality(unit)
         if n >= n_bonds:
-            out[i, 12], out[i, 13], out[i, 14], out[i, 15] = _dihedrals(
-                i, xyz, indptr, indices, n_bonds, unit
-            )
+            out[i, 12], out[i, 13], out[i, 14], out[i, 15] = _dihedrals(i, xyz, indptr, indices, n_bonds, unit)
 
 
 @njit(cache=True, nogil=True)

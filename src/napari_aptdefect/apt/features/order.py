@@ -36,7 +36,7 @@ COLUMNS: Final = (
             f"w{degree}",
             "structural",
             "",
-            f"third-order invariant of degree {degree}, normalized: tells packings of like q apart; missing where q is 0",
+            f"third-order invariant of degree {degree}, normalized: tells packings of like q apart; missing at q = 0",
             "w_l = sum of 3j(l l l; m1 m2 m3) q_lm1 q_lm2 q_lm3 over m1 + m2 + m3 = 0, over (sum_m |q_lm|^2)^(3/2) "
             f"({_STEINHARDT}, Eq. 1.5)",
         )
@@ -79,15 +79,13 @@ def wigner_3j(degree: int, m1: int, m2: int) -> float:
     if max(abs(m1), abs(m2), abs(m3)) > degree:
         return 0.0
     total = Fraction(0)
-    for t in range(max(0, m1, -m2), min(degree, degree + m2, degree - m1) + 1):
-        if min(degree - m1 - t, degree + m2 - t, t + m1, t - m2, degree - t) < 0:
-            continue
+    for t in range(max(0, -m1, m2), min(degree, degree - m1, degree + m2) + 1):
         parts = (t, m1 + t, t - m2, degree - t, degree - m1 - t, degree + m2 - t)
         total += Fraction((-1) ** t, _product(parts))
     square = Fraction(factorial(degree) ** 3, factorial(3 * degree + 1))
     for m in (m1, m2, m3):
         square *= factorial(degree + m) * factorial(degree - m)
-    return (-1) ** m3 * float(total) * _root(square)
+    return (-1) ** abs(m3) * float(total) * _root(square)
 
 
 @cache

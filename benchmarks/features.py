@@ -1,0 +1,142 @@
+"""All features of ions: time per part, peak memory, and how both grow with the number of ions.
+
+    python benchmarks/features.py [--n 100000 1000000] [--large] [--out result.json] [--columns]
+
+Each size runs in a process of its own, after a run on 5,000 ions that compiles. Ions are those of a cylinder of random
+GaN with 1 % Mg and 2 % In at 44 ions/nm3, sorted by z as a file is by evaporation. The ratio is that of the processor
+time per ion to the first size. "Above input" is the growth of the peak of resident memory from before the stage, the graph and the cells counted as input.
+--large adds 1e7 ions. --columns prints the table of columns of the documentation instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def specimen(n: int):
+    from napari_aptdefect.data import Ion
+
+    rng = np.random.default_rng(0)
+    radius = (n / 44 / (3 * np.pi)) ** (1 / 3)  # three times as long as its radius
+    r, phi = radius * np.sqrt(rng.random(n)), 2 * np.pi * rng.random(n)
+    z = np.sort(rng.random(n)) * 3 * radius  # a file is in the order of evaporation
+    xyz = np.stack([r * np.cos(phi), r * np.sin(phi), z], axis=1).astype(np.float32)
+    species = rng.choice(7, n, p=[0.4, 0.06, 0.36, 0.1, 0.01, 0.02, 0.05]).astype(np.int16)
+    species[rng.random(n) < 0.03] = -1
+    parts = [(("Ga", 1),), (("Ga", 1), ("N", 1)), (("N", 1),), (("N", 2),), (("Mg", 1),), (("In", 1),), (("H", 1),)]
+    names = ("Ga", "GaN", "N", "N2", "Mg", "In", "H")
+    ions = [Ion(name, elements) for name, elements in zip(names, parts, strict=True)]
+    return xyz, species, ions, rng.integers(1, 3, n).astype(np.int8), rng.random(n) < 0.2
+
+
+def described(n: int, timed: bool):
+    from napari_aptdefect.apt.features import FeatureContext, describe_ions
+    from napari_aptdefect.apt.graph import GraphParams, build_graph
+    from napari_aptdefect.apt.voronoi import voronoi_cells
+    from napari_aptdefect.stage import drain
+
+    xyz, species, ions, charge, multi = specimen(n)
+    result: dict[str, float] = {"n": n}
+    parts: dict[str, float] = {}
+
+    def run(name, stage, on_progress=None):
+        wall, cpu = time.perf_counter(), time.process_time()
+        found = drain(stage, on_progress)
+        result[f"{name}_s"], result[f"{name}_cpu_s"] = time.perf_counter() - wall, time.process_time() - cpu
+        return found
+
+    last = [time.process_time(), "start"]
+
+    def on_progress(progress) -> None:
+        if progress.message != last[1]:
+            now = time.process_time()
+            parts[last[1]] = parts.get(last[1], 0.0) + now - last[0]
+            last[:] = [now, progress.message]
+
+    graph = run("graph", build_graph(xyz, GraphParams()))
+    cells = run("cells", voronoi_cells(xyz))
+    voids = np.array([[0.0, 0.0, 5.0, 1.0]])
+    context = FeatureContext(cells=cells, charge=charge, multi_hit=multi, voids=voids)
+    before = peak_gib()
+    last[0] = time.process_time()
+    table = run("features", describe_ions(xyz, species, ions, graph, context), on_progress)
+    parts[last[1]] = parts.get(last[1], 0.0) + time.process_time() - last[0]
+    result |= {"columns": len(table.columns), "peak_gib": peak_gib(), "above_input_gib": peak_gib() - before}
+    return table, result | {"parts_cpu_s": parts} if timed else {}
+
+
+def peak_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def one(n: int) -> None:
+    described(5000, timed=False)
+    print(json.dumps(described(n, timed=True)[1]))
+
+
+def print_columns() -> None:
+    table, _ = described(5000, timed=False)
+    print("| Column | Unit | What | Equation |\n|---|---|---|---|")
+    seen = set()
+    for column in table.columns:
+        kind = next(
+            (s for s in ("fraction_", "enrichment_", "density_r", "cell_faces_") if column.name.startswith(s)), None
+        )
+        kind = kind or column.name.rsplit("_r", 1)[0]
+        if kind not in seen:
+            seen.add(kind)
+            text = [
+                part.replace("|", "\\|") for part in (column.name, column.unit, column.description, column.equation)
+            ]
+            print(f"| `{text[0]}` | {text[1]} | {text[2]} | {text[3]} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--large", action="store_true")
+    parser.add_argument("--columns", action="store_true")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.columns:
+        print_columns()
+        return
+    if args.one:
+        one(args.one)
+        return
+    results = []
+    print("| Ions | Graph | Cells | Features | All | Features, processor | per ion | Ratio | Peak | Above input |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for n in [*args.n, *([10_000_000] if args.large else [])]:
+        load = os.getloadavg()[0]
+        found = subprocess.run([sys.executable, __file__, "--one", str(n)], check=True, capture_output=True, text=True)
+        r = json.loads(found.stdout) | {"load_before": load, "load_after": os.getloadavg()[0]}
+        results.append(r)
+        per_ion = 1e6 * r["features_cpu_s"] / n
+        ratio = per_ion / (1e6 * results[0]["features_cpu_s"] / results[0]["n"])
+        everything = r["graph_s"] + r["cells_s"] + r["features_s"]
+        print(
+            f"| {n:,} | {r['graph_s']:.1f} s | {r['cells_s']:.1f} s | {r['features_s']:.1f} s | {everything:.1f} s | "
+            f"{r['features_cpu_s']:.1f} s | {per_ion:.1f} us | {ratio:.2f} | {r['peak_gib']:.2f} GiB | "
+            f"{r['above_input_gib']:.2f} GiB |",
+            flush=True,
+        )
+    for r in results:
+        parts = ", ".join(f"{name} {1e6 * s / r['n']:.2f}" for name, s in r["parts_cpu_s"].items())
+        print(f"\n{r['n']:,} ions, load {r['load_before']:.1f} to {r['load_after']:.1f}; us per ion: {parts}")
+    if args.out:
+        args.out.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
