@@ -20,6 +20,7 @@ _ROUNDS: Final = 2
 _MOST: Final = 40
 _EDGE: Final = 1.5  # standard deviations out to which ions belong to a column
 _RIM: Final = 3.0  # standard deviations around a stronger column within which a weaker one is its rim
+_LEAST_RATIO: Final = 0.01  # of a density to its surroundings
 _EULER: Final = 0.5772156649
 
 
@@ -32,7 +33,7 @@ class Found:
     columns
         The columns, the most significant first; `n_ions` and `path_nm` filled in.
     ratio
-        Shape (M,), float32: local density over the background at each ion that is in a column, 1 elsewhere.
+        Shape (M,), float32: density over the background, as the columns model it, at each ion in a column; 1 elsewhere.
     map
         The image.
     """
@@ -167,14 +168,12 @@ def _peaks(
     peaks: list[_Peak] = []
     dispersion = scanner.dispersion(scanner.significances(residual))
     for _ in range(_MOST):
-        amplitudes = scanner.amplitudes(residual)
-        pairs = zip(amplitudes, scanner.power, strict=True)
-        z = scanner.combined([a * np.sqrt(power) * slices.core for a, power in pairs], dispersion)
+        z = scanner.combined(scanner.significances(residual), dispersion)
         row, x, y = (int(i) for i in np.unravel_index(np.argmax(np.abs(z)), z.shape))
         if abs(z[row, x, y]) < threshold:
             break
         seen = slices.core[:, x, y]
-        by_slice = np.where(seen, amplitudes[row][:, x, y], np.nan)
+        by_slice = np.where(seen, scanner.amplitudes(residual)[row][:, x, y], np.nan)
         error = np.where(seen, dispersion[row] / np.sqrt(scanner.power[row][:, x, y]), np.nan)
         peak = _Peak(scanner.windows[row], row, x, y, float(z[row, x, y]), by_slice, error)
         peaks.append(peak)
@@ -209,12 +208,14 @@ def _found(
     smooth = Scanner((narrowest,), whole, expected.sum(axis=0, keepdims=True))
     residual = ((slices.counts - expected) * slices.core).sum(axis=0, keepdims=True)
     contrast = smooth.mean_ratio(residual, expected.sum(axis=0, keepdims=True))[0]
+    model = 1 + sum((peak.contrast * peak.shape_on(shape) for peak in peaks), np.zeros(shape))
+    model = np.maximum(model, _LEAST_RATIO)
     ratio = np.ones(len(xyz_nm), np.float32)
     columns = []
     for peak in sorted(peaks, key=lambda one: -abs(one.significance)):
         held = peak.holds(shape, _EDGE) & whole[0]
         ions = (slices.cell >= 0) & held.ravel()[slices.cell]
-        ratio[ions] = 1 + contrast.ravel()[slices.cell[ions]]
+        ratio[ions] = model.ravel()[slices.cell[ions]]
         columns.append(_column(image, xyz_nm, slice_idx, slices, peak, ions, chance))
     drawn = np.where(whole[0], contrast, np.nan).astype(np.float32)
     drawn_map = ColumnMap(image.name, slices.origin, slices.pixel, image.unit, drawn, threshold)
