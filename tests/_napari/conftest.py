@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from napari_aptdefect.data import DEFECT_SCHEMA, DefectTable, Ion, IonCloud, MassRange, RangeTable
+from napari_aptdefect.apt.delocalize import voxelize
+from napari_aptdefect.data import DEFECT_SCHEMA, DefectTable, Ion, IonCloud, MassRange, RangeTable, VoxelGrid
 from napari_aptdefect.io import read, write
-from napari_aptdefect.pipeline.display_volumes import count_density
 from napari_aptdefect.pipeline.run_folder import (
     UNRANGED,
     RunFolder,
@@ -41,6 +41,24 @@ class JobParams(Params):
     graph: GraphLike = param(GraphLike(), title="Graph", description="Who is near whom.")
     how: Literal["fast", "exact"] = param("fast", title="Way", description="How it is done.")
     delay_s: float = param(0.0, title="Delay", description="Time of a step.", unit="s", ge=0)
+
+
+def grids(cloud: IonCloud, species) -> list[VoxelGrid]:
+    """Sharp counts of all ions, and the fraction of Ga, which is 1 in two voxels and about a half elsewhere."""
+    counts = voxelize(cloud.xyz_nm, 2.0)
+    share = np.where(counts.values > 0, 0.55, 0).astype(np.float32)
+    share += np.where(counts.values > 0, np.random.default_rng(0).normal(0, 0.01, share.shape), 0).astype(np.float32)
+    share[2, 2, 3:5] = 1.0
+    density = VoxelGrid(counts.values / 8, counts.origin_nm, counts.voxel_nm, "density", "ions/nm3")
+    ga = VoxelGrid(share, counts.origin_nm, counts.voxel_nm, "composition/Ga", "fraction of ranged ions")
+    n = VoxelGrid(
+        np.where(share > 0, 0.4, 0).astype(np.float32),
+        counts.origin_nm,
+        counts.voxel_nm,
+        "composition/N",
+        "fraction of ranged ions",
+    )
+    return [density, ga, n]
 
 
 def fake_analyze(input_path, out, *, ranges=None, params=None, seed=0):
@@ -84,13 +102,14 @@ def fake_analyze(input_path, out, *, ranges=None, params=None, seed=0):
             "probability": 0.9, "anomaly_score": 1.5, "nearest_signature": None, "touches_surface": False,
         }  # fmt: skip
         write_defects(work, DefectTable(pa.Table.from_pylist([row], schema=DEFECT_SCHEMA)))
-        write_volumes(work, [count_density(cloud, 1.0)])
+        write_volumes(work, grids(cloud, species))
         (work / "report.html").write_text("<p>report</p>", encoding="utf-8")
         write_record(
             work,
             {
                 "format": "napari-aptdefect run 1",
                 "input": {"path": str(input_path), "n_ions": n},
+                "ranges": {"path": str(ranges) if ranges else None},
                 "seed": seed,
                 "summary": {"n_ions": n, "n_defects": 1},
             },

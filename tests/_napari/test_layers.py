@@ -5,11 +5,12 @@ import pytest
 from napari.layers import Layer
 
 from napari_aptdefect._napari.frames import grid_to_zyx, to_zyx
-from napari_aptdefect._napari.layers import KEY, cloud_layers, density_layer, image_layer, unique_names
+from napari_aptdefect._napari.layers import KEY, cloud_layers, image_layer, unique_names
 from napari_aptdefect._napari.palette import species_colors
 from napari_aptdefect._napari.runs import run_layers
+from napari_aptdefect._napari.volume_layers import volume_layer
+from napari_aptdefect.apt.delocalize import voxelize
 from napari_aptdefect.data import HaadfImage, Ion, RangeTable, VoxelGrid
-from napari_aptdefect.pipeline.display_volumes import count_density
 from napari_aptdefect.pipeline.run_folder import RunFolder
 
 
@@ -21,7 +22,7 @@ def test_a_grid_lies_exactly_on_the_ions():
     values = np.zeros((4, 5, 6), np.float32)
     values[1, 2, 3] = 1
     grid = VoxelGrid(values, np.array([10.0, 20.0, 30.0]), np.array([0.5, 1.0, 2.0]), "density")
-    data, attributes, kind = density_layer(grid, "d", {})
+    data, attributes, kind = volume_layer(grid, "d", {})
     layer = Layer.create(data, attributes, kind)
     # the center of voxel (1, 2, 3) is at x = 10.75, y = 22.5, z = 37
     assert layer.world_to_data((37.0, 22.5, 10.75)) == pytest.approx((3, 2, 1))
@@ -30,8 +31,8 @@ def test_a_grid_lies_exactly_on_the_ions():
 
 
 def test_every_ion_falls_into_the_voxel_that_counted_it(cloud):
-    grid = count_density(cloud, 1.0)
-    density = Layer.create(*density_layer(grid, "d", {}))
+    grid = voxelize(cloud.xyz_nm, 1.0)
+    density = Layer.create(*volume_layer(grid, "d", {}))
     points = to_zyx(cloud.xyz_nm)
     voxel = np.rint([density.world_to_data(point) for point in points[::97]]).astype(int)
     assert (density.data[tuple(voxel.T)] > 0).all()
@@ -98,6 +99,7 @@ def test_a_stack_of_frames_keeps_the_frames_apart():
 def test_a_run_folder_becomes_layers(run_folder):
     layers = [Layer.create(*item) for item in run_layers(RunFolder(run_folder), budget=1000)]
     by_kind = {layer.metadata[KEY]["kind"]: layer for layer in layers}
+    assert [layer.metadata[KEY]["kind"] for layer in layers][:3] == ["grid"] * 3
     assert list(by_kind) == ["grid", "run ions", "run defect ions", "box", "defect volumes", "defects"]
     inside = by_kind["run defect ions"]
     n_defect = int((RunFolder(run_folder).ions(["defect"])["defect"].to_numpy() > 0).sum())
@@ -107,6 +109,8 @@ def test_a_run_folder_becomes_layers(run_folder):
     defects = by_kind["defects"]
     assert defects.features.loc[0, "composition"] == "Ga 70.0±14.0 %"
     assert defects.text.values.tolist() == ["solute_cluster 1"]
+    visible = {layer.name: layer.visible for layer in layers if layer.metadata[KEY]["kind"] == "grid"}
+    assert visible == {"wire_run density": False, "wire_run Ga fraction": True, "wire_run N fraction": False}
     labels = by_kind["defect volumes"]
     voxel = np.rint(labels.world_to_data(tuple(defects.data[0]))).astype(int)
     assert labels.data[tuple(voxel)] == 1

@@ -133,24 +133,6 @@ def test_saving_the_layer_saves_all_ions(make_napari_viewer, pos, tmp_path):
     assert out.read_bytes() == pos.read_bytes()
 
 
-def test_density_needs_a_cloud_and_lies_on_it(gl, make_napari_viewer_proxy, pos):
-    from napari_aptdefect._napari.density import DensityVolume
-
-    viewer = make_napari_viewer_proxy()
-    widget = DensityVolume(viewer)
-    viewer.window.add_dock_widget(widget, name="Density volume")
-    widget.show_density()
-    assert "no ion cloud" in widget.status.value
-    viewer.open(str(pos), plugin="napari-aptdefect")
-    widget.show_density()
-    density, ions = viewer.layers["wire.pos density"], viewer.layers[0]
-    assert float(density.data.sum()) == pytest.approx(4000)
-    lower, upper = density.extent.world
-    # the extent goes from center to center of the outermost voxels of 1 nm
-    assert (lower - 0.5 <= ions.data.min(axis=0) + 1e-4).all()
-    assert (upper + 0.5 >= ions.data.max(axis=0) - 1e-4).all()
-
-
 def test_a_layer_whose_file_is_gone_says_so(make_napari_viewer, pos):
     from napari_aptdefect._napari.viewing import source_of
 

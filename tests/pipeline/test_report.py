@@ -146,7 +146,7 @@ def test_page_holds_what_the_run_holds(tmp_path):
     assert set(files) == {
         f"{name}.png"
         for name in (
-            "mass_spectrum", "cloud_species", "cloud_defects", "density", "composition_1", "clusters_map",
+            "mass_spectrum", "cloud_species", "cloud_defects", "density", "composition_1", "profiles", "clusters_map",
             "clusters_quality", "anomaly_scores", "defect_map",
         )
     }  # fmt: skip

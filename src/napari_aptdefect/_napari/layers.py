@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_aptdefect._napari.frames import AXES_3D, grid_to_zyx, to_zyx
-from napari_aptdefect._napari.palette import class_colors, mass_colors, species_colors, volume_colormap
+from napari_aptdefect._napari.palette import class_colors, mass_colors, species_colors
 from napari_aptdefect.data import DEFECT_CLASSES, DefectTable, HaadfImage, IonCloud, RangeTable, VoxelGrid
 from napari_aptdefect.pipeline.display import DRAWN_IONS, DrawnIons, draw_cloud
 
@@ -110,25 +110,6 @@ def box_layer(drawn: DrawnIons, name: str, origin: dict[str, Any]) -> LayerTuple
         **AXES_3D,
     }
     return to_zyx(np.asarray(edges, np.float32)), attributes, "vectors"
-
-
-def density_layer(grid: VoxelGrid, name: str, origin: dict[str, Any], *, visible: bool = True) -> LayerTuple:
-    """Image layer of a grid of densities, concentrations or probabilities, lying exactly on the ions."""
-    values, placing = grid_to_zyx(grid)
-    finite = values[np.isfinite(values) & (values > 0)]
-    top = float(np.percentile(finite, 99.5)) if finite.size else 1.0
-    attributes = {
-        "name": name,
-        "colormap": volume_colormap("inferno" if grid.name == "probability" else "viridis"),
-        "contrast_limits": (0.0, 1.0 if grid.name == "probability" else max(top, 1e-9)),
-        "rendering": "attenuated_mip",
-        "attenuation": 0.05,
-        "blending": "translucent",
-        "visible": visible,
-        "metadata": {KEY: {**origin, "kind": "grid", "grid": grid.name, "unit": grid.unit}},
-        **placing,
-    }
-    return values, attributes, "image"
 
 
 def defect_layers(

@@ -80,6 +80,25 @@ def volume_colormap(name: str) -> Any:
     return Colormap(colors, name=f"{name}, clear below", display_name=f"{name}, clear below")
 
 
+def ramp_colormap(color: Any) -> Any:
+    """A colormap that rises from clear to one color and on toward white, for a composition.
+
+    Parameters
+    ----------
+    color
+        Red, green, blue from 0 to 1.
+    """
+    from napari.utils.colormaps import Colormap
+
+    rgb = np.asarray(color, float)[:3]
+    position = np.linspace(0, 1, 64)[:, None]
+    shade = rgb * (0.55 + 0.45 * np.minimum(position / 0.6, 1))
+    shade += (1 - shade) * 0.6 * np.clip((position - 0.6) / 0.4, 0, 1)
+    colors = np.concatenate([shade, np.clip(position / _OPAQUE_FROM, 0, 1)], axis=1)
+    code = "#" + "".join(f"{round(255 * c):02x}" for c in rgb)
+    return Colormap(colors, name=f"{code}, clear below", display_name=f"{code}, clear below")
+
+
 def _rgb(code: str) -> NDArray[np.float64]:
     return np.array([int(code[i : i + 2], 16) for i in (1, 3, 5)]) / 255
 

@@ -11,14 +11,17 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from napari_aptdefect._napari.layers import LayerTuple, box_layer, defect_layers, density_layer, drawn_points
+from napari_aptdefect._napari.layers import LayerTuple, box_layer, defect_layers, drawn_points
 from napari_aptdefect._napari.palette import class_colors, species_colors
-from napari_aptdefect.data import DEFECT_CLASSES, Ion
+from napari_aptdefect._napari.volume_layers import standing_out, volume_layer
+from napari_aptdefect.data import DEFECT_CLASSES, Ion, VoxelGrid
 from napari_aptdefect.errors import AptDefectError, RunFolderError
 from napari_aptdefect.io import read_ranges
 from napari_aptdefect.pipeline.display import DRAWN_IONS, DrawnIons, DrawnSample, draw_sample
 from napari_aptdefect.pipeline.display_volumes import label_volume
 from napari_aptdefect.pipeline.run_folder import UNRANGED, RunFolder
+
+_COMPOSITION = "composition/"
 
 
 def run_layers(run: RunFolder, *, budget: int = DRAWN_IONS, seed: int = 0) -> list[LayerTuple]:
@@ -35,8 +38,9 @@ def run_layers(run: RunFolder, *, budget: int = DRAWN_IONS, seed: int = 0) -> li
 
     Returns
     -------
-    From the bottom of the layer list to its top: density and probability, ions outside of defects, ions of defects,
-    the box, the volumes of the defects, and their centers with the table.
+    From the bottom of the layer list to its top: density, compositions (the one in which something stands out most is
+    visible) and probability, ions outside of defects, ions of defects, the box, the volumes of the defects, and their
+    centers with the table.
     """
     record = run.record
     name = run.path.name
@@ -48,16 +52,29 @@ def run_layers(run: RunFolder, *, budget: int = DRAWN_IONS, seed: int = 0) -> li
         "seed": seed,
     }
     grids = run.volumes()
-    out = [
-        density_layer(grids[key], f"{name} {key}", origin, visible=False)
-        for key in ("density", "probability")
-        if key in grids
-    ]
+    out = _grid_layers(grids, name, origin)
     drawn, species, names, defect, kind = _drawn_ions(run, budget, seed)
     out += _ion_layers(drawn, species, names, defect, kind, name, origin)
     out.append(box_layer(drawn, name, origin))
     labels = label_volume(*_defect_ions(run), grids["density"]) if "density" in grids else None
     return out + defect_layers(run.defects(), labels, name, origin)
+
+
+def _grid_layers(grids: dict[str, VoxelGrid], name: str, origin: dict[str, Any]) -> list[LayerTuple]:
+    """Density, compositions and probability, all hidden but the composition in which something stands out most."""
+    names = {key: key.removeprefix(_COMPOSITION) for key in grids if key.startswith(_COMPOSITION)}
+    known = range_colors(origin.get("ranges"))
+    colors = species_colors(tuple(Ion(label, (), known.get(label)) for label in names.values()))
+    found = {key: level for key in names if (level := standing_out(grids[key])) is not None}
+    sure = [key for key, level in found.items() if level.is_sure]
+    shown = max(sure, key=lambda key: found[key].contrast, default=None)
+    out = [volume_layer(grids["density"], f"{name} density", origin, visible=False)] if "density" in grids else []
+    for (key, label), color in zip(names.items(), colors, strict=False):
+        entry = {**origin, "quantity": label}
+        out.append(volume_layer(grids[key], f"{name} {label} fraction", entry, color=color, visible=key == shown))
+    if "probability" in grids:
+        out.append(volume_layer(grids["probability"], f"{name} probability", origin, visible=False))
+    return out
 
 
 def _drawn_ions(
@@ -93,7 +110,7 @@ def _ion_layers(
     name: str,
     origin: dict[str, Any],
 ) -> list[LayerTuple]:
-    known = _range_colors(origin.get("ranges"))
+    known = range_colors(origin.get("ranges"))
     palette = species_colors(tuple(Ion(label, (), known.get(label)) for label in names))
     if UNRANGED in names:
         palette[names.index(UNRANGED)] = palette[-1]
@@ -121,7 +138,7 @@ def _ion_layers(
     return out
 
 
-def _range_colors(path: str | None) -> dict[str, tuple[int, int, int] | None]:
+def range_colors(path: str | None) -> dict[str, tuple[int, int, int] | None]:
     """Colors of the range file of the run, while it is still there; the palette serves as well."""
     if path is None or not Path(path).is_file():
         return {}

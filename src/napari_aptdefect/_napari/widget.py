@@ -2,48 +2,27 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Generator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer, QUrl
+from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFormLayout,
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QScrollArea,
-    QSizePolicy,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFormLayout, QPushButton, QScrollArea, QSpinBox, QVBoxLayout, QWidget
 
 from napari_aptdefect._napari import settings
 from napari_aptdefect._napari.analysis import Analyze, Outcome, free_run_folder, make_request, run_analysis
 from napari_aptdefect._napari.forms import form_for
+from napari_aptdefect._napari.jobs import JobPanel, Scrolled, narrow_combo
 from napari_aptdefect._napari.paths import PathChooser
-from napari_aptdefect._napari.viewing import add_layers, in_words, is_cloud, look_in_3d, note, short_name, source_of
+from napari_aptdefect._napari.viewing import add_layers, is_cloud, look_in_3d, note, short_name, source_of
 from napari_aptdefect.errors import AptDefectError
-from napari_aptdefect.stage import Progress, Stage
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.qt.threading import GeneratorWorker
-
-_LOG = logging.getLogger(__name__)
 
 _CLOUDS = "Ion clouds (*.pos *.epos *.apt *.ato *.parquet *.nxs *.h5 *.hdf5)"
 _RANGES = "Range files (*.rrng *.RRNG *.rng *.RNG *.env)"
 _FILE_ITEM = "a file ..."
-_WIDEST_PX = 420
 
 
 class FullAnalysis(QWidget):
@@ -68,15 +47,8 @@ class FullAnalysis(QWidget):
         self._viewer = viewer
         self._analyze = analyze
         self._defaults = params
-        self._worker: GeneratorWorker | None = None
-        self._stage: Stage[Outcome] | None = None
-        self._began = 0.0
-        self._message = ""
         self._ranges_seen: str | None = None
         self.outcome: Outcome | None = None
-        self._clock = QTimer(self)
-        self._clock.setInterval(1000)
-        self._clock.timeout.connect(self._show_clock)
         self._build()
         self.reset_choices()
 
@@ -84,30 +56,20 @@ class FullAnalysis(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(6, 6, 6, 6)
         outer.addWidget(self._scrolled(), 1)
-        self.run_button = QPushButton("Run")
+        self.job = JobPanel("Choose a cloud, then press Run.", "Canceled; nothing was written.")
+        self.job.done.connect(self._on_done)
+        self.job.changed.connect(self._on_changed)
+        self.run_button, self.cancel_button = self.job.run_button, self.job.cancel_button
+        self.bar, self.status = self.job.bar, self.job.status
         self.run_button.clicked.connect(self.start)
-        self.cancel_button = QPushButton("Cancel")
-        self.cancel_button.clicked.connect(self.cancel)
-        self.cancel_button.setEnabled(False)
         self.reset_button = QPushButton("Reset")
         self.reset_button.setToolTip("Give all parameters their default values")
         self.reset_button.clicked.connect(self.reset_params)
+        self.job.buttons.addWidget(self.reset_button)
         self.report_button = QPushButton("Open report")
         self.report_button.clicked.connect(self.open_report)
         self.report_button.setVisible(False)
-        self.bar = QProgressBar()
-        self.bar.setRange(0, 100)
-        self.bar.setTextVisible(True)
-        self.status = QLabel("Choose a cloud, then press Run.")
-        self.status.setWordWrap(True)
-        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        buttons = QHBoxLayout()
-        for button in (self.run_button, self.cancel_button, self.reset_button):
-            buttons.addWidget(button)
-        outer.addLayout(buttons)
-        outer.addWidget(self.bar)
-        outer.addWidget(self.status)
+        outer.addWidget(self.job)
         outer.addWidget(self.report_button)
 
     def _scrolled(self) -> QScrollArea:
@@ -116,10 +78,7 @@ class FullAnalysis(QWidget):
         column.setContentsMargins(2, 2, 8, 2)
         rows = QFormLayout()
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        self.cloud_box = QComboBox()
-        self.cloud_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.cloud_box.setMinimumContentsLength(8)
-        self.cloud_box.setToolTip("Ion cloud to analyze: a layer that was opened from a file, or a file")
+        self.cloud_box = narrow_combo("Ion cloud to analyze: a layer that was opened from a file, or a file")
         self.cloud_box.currentIndexChanged.connect(self._cloud_chosen)
         self.cloud_file = PathChooser("Ion cloud", _CLOUDS)
         self.cloud_file.changed.connect(self._suggest_out)
@@ -141,9 +100,7 @@ class FullAnalysis(QWidget):
         self.form = form_for(self._defaults)
         column.addWidget(self.form.native)
         column.addStretch(1)
-        area = _Scrolled()
-        area.setWidget(content)
-        return area
+        return Scrolled(content)
 
     def reset_choices(self, event: Any = None) -> None:
         """Offer the clouds that are in the viewer now; napari calls this when the layers change."""
@@ -195,12 +152,10 @@ class FullAnalysis(QWidget):
     @property
     def running(self) -> bool:
         """Whether an analysis is under way."""
-        return self._worker is not None
+        return self.job.running
 
     def start(self) -> None:
         """Check the form and start the analysis in a thread of its own."""
-        from napari.qt.threading import create_worker
-
         if self.running:
             return
         try:
@@ -213,125 +168,30 @@ class FullAnalysis(QWidget):
                 settings.drawn_ions(),
             )
         except AptDefectError as error:
-            self._say(f"Can't start: {error}", failed=True)
+            self.job.refuse(error)
             return
         settings.remember(seed=request.seed, output_folder=str(request.out.parent))
         self.outcome = None
-        self._stage = run_analysis(request, self._analyze)
-        worker = create_worker(_pump, self._stage, _start_thread=False)
-        worker.yielded.connect(self._on_progress)
-        worker.returned.connect(self._on_done)
-        worker.aborted.connect(self._on_canceled)
-        worker.finished.connect(self._on_finished)
-        self._worker = worker
-        self._set_running(True)
-        self._message = "starting"
-        self._began = time.monotonic()
-        self._show_clock()
-        self._clock.start()
-        worker.start()
-
-    def cancel(self) -> None:
-        """Stop the analysis at its next step; it leaves nothing behind."""
-        if self._worker is not None:
-            self._worker.quit()
-            self.cancel_button.setEnabled(False)
-            self._clock.stop()
-            self._say("Canceling ...")
+        self.job.begin(run_analysis(request, self._analyze))
 
     def open_report(self) -> None:
         """Open the report of the finished run in the browser."""
         if self.outcome is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.outcome.run.report)))
 
-    def _on_progress(self, step: Progress) -> None:
-        self.bar.setValue(round(100 * step.done / max(step.total, 1e-9)))
-        self._message = step.message
-        if self.cancel_button.isEnabled():
-            self._show_clock()
-
-    def _on_done(self, outcome: Outcome | _Failure) -> None:
-        self._clock.stop()
-        if isinstance(outcome, _Failure):
-            self._on_error(outcome.error)
-            return
+    def _on_done(self, outcome: Outcome) -> None:
         self.outcome = outcome
         for layer in self._viewer.layers:
             if note(layer).get("kind") == "ions":
                 layer.visible = False  # the run shows the same ions, with what was found in them
         added = add_layers(self._viewer, outcome.layers)
         look_in_3d(self._viewer, [layer for layer in added if note(layer).get("kind") == "box"])
-        self.bar.setValue(100)
         self.report_button.setVisible(outcome.run.report.is_file())
-        self._say(f"Done in {self._elapsed()}: {outcome.summary}. Saved in {outcome.run.path}")
+        self.job.say(f"Done in {self.job.elapsed}: {outcome.summary}. Saved in {outcome.run.path}")
 
-    def _on_error(self, error: BaseException) -> None:
-        self._clock.stop()
-        if not isinstance(error, AptDefectError):
-            _LOG.error("the analysis failed", exc_info=error)
-        self.bar.setValue(0)
-        self._say(f"Failed: {in_words(error)}", failed=True)
-
-    def _on_canceled(self) -> None:
-        self.bar.setValue(0)
-        self._say("Canceled; nothing was written.")
-
-    def _on_finished(self) -> None:
-        self._clock.stop()
-        if self._stage is not None:
-            self._stage.close()  # a canceled generator cleans up only when it is closed
-        self._stage = self._worker = None
-        self._set_running(False)
-        self._suggest_out()
-
-    def _set_running(self, on: bool) -> None:
-        self.run_button.setEnabled(not on)
-        self.cancel_button.setEnabled(on)
-        self.form.native.setEnabled(not on)
-        if on:
-            self.bar.setValue(0)
+    def _on_changed(self, running: bool) -> None:
+        self.form.native.setEnabled(not running)
+        if running:
             self.report_button.setVisible(False)
-
-    def _show_clock(self) -> None:
-        self._say(f"{self._elapsed()}: {self._message}")
-
-    def _elapsed(self) -> str:
-        seconds = int(time.monotonic() - self._began)
-        return f"{seconds} s" if seconds < 60 else f"{seconds // 60} min {seconds % 60:02d} s"
-
-    def _say(self, text: str, *, failed: bool = False) -> None:
-        self.status.setText(text)
-        self.status.setStyleSheet("color: #ff8a7a;" if failed else "")
-
-
-class _Scrolled(QScrollArea):
-    """Scrolls down only: it is as wide as what it holds, and never forces a dock to be taller than a small screen."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setMinimumHeight(120)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Follow the width of the content when a section is opened."""
-        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Show):
-            wanted = self.widget().minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width() + 10
-            self.setMinimumWidth(min(wanted, _WIDEST_PX))
-        return super().eventFilter(watched, event)
-
-
-@dataclass(frozen=True)
-class _Failure:
-    error: BaseException
-
-
-def _pump(stage: Stage[Outcome]) -> Generator[Progress, None, Outcome | _Failure]:
-    """Run a stage in a worker, which takes generator functions only; the stage stays ours to close.
-
-    An error is returned and not raised, because napari 0.9 opens a traceback of its own for every error in a worker.
-    """
-    try:
-        return (yield from stage)
-    except Exception as error:  # noqa: BLE001 - the widget says every error in its own line
-        return _Failure(error)
+        else:
+            self._suggest_out()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping
 from typing import Literal
 
@@ -16,6 +18,7 @@ from napari_aptdefect.stage import Params, param
 
 _LEAST_SHARE = 1e-3  # of atoms in some bin, below which an element is drawn only when asked for
 _MAX_SHOWN = 8
+_RARE = 0.2  # of the highest fraction, below which a curve lies on the axis
 
 
 class BinParams(Params):
@@ -25,8 +28,15 @@ class BinParams(Params):
     elements: tuple[str, ...] = param(
         (),
         title="Elements",
-        description="Symbols of the elements to draw; when empty, those with 0.1 % of the atoms in some bin, the 8 most "
-        "abundant at most. The table always has all.",
+        description="Symbols of the elements to draw; when empty, those with 0.1 % of the atoms in some bin, the 8 "
+        "most abundant at most. The table always has all.",
+    )
+    min_ions: int = param(
+        20,
+        title="Fewest ions",
+        description="Bins with fewer ranged ions than this leave a gap in the drawing; the table has them.",
+        ge=1,
+        le=10**9,
     )
 
 
@@ -141,6 +151,27 @@ def shown_elements(profile: Profile, wanted: tuple[str, ...] = ()) -> list[int]:
     return [int(i) for i in order if share[:, i].max(initial=0) >= _LEAST_SHARE][:_MAX_SHOWN]
 
 
+def drawn_part(profile: Profile, columns: list[int], min_ions: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fractions and errors of some elements, with NaN in bins of too few ranged ions; shapes (n, len(columns))."""
+    enough = profile.ion_counts.sum(axis=1) >= min_ions
+    fraction, error = profile.fraction[:, columns].copy(), profile.error[:, columns].copy()
+    fraction[~enough], error[~enough] = np.nan, np.nan
+    return fraction, error
+
+
+def apart(fraction: NDArray[np.floating]) -> list[list[int]]:
+    """Columns of fractions in one or two groups that can share an axis: the abundant ones, and the far rarer ones.
+
+    Examples
+    --------
+    >>> apart(np.array([[0.5, 0.5, 0.01]]))
+    [[0, 1], [2]]
+    """
+    highest = np.nan_to_num(fraction).max(axis=0, initial=0.0)
+    rare = highest < _RARE * highest.max(initial=0.0)
+    return [group for group in (np.flatnonzero(~rare).tolist(), np.flatnonzero(rare).tolist()) if group]
+
+
 def profile_csv(profile: Profile, notes: Mapping[str, object] | None = None) -> str:
     """A profile as a table with commas, all ions and elements in it.
 
@@ -156,20 +187,20 @@ def profile_csv(profile: Profile, notes: Mapping[str, object] | None = None) -> 
     Lines with limits and center of each bin (nm), counts of each ion, atomic fraction of each element and its error
     (one standard deviation of counting); an empty field where a bin has no atom.
     """
-    lines = [f"# {key}: {' '.join(str(value).split())}" for key, value in (notes or {}).items()]
-    lines.append(f"# coordinate: {profile.coordinate}")
+    text = io.StringIO()
+    for key, value in {**(notes or {}), "coordinate": profile.coordinate}.items():
+        text.write(f"# {key}: {' '.join(str(value).split())}\n")
+    table = csv.writer(text, lineterminator="\n")
     header = ["from_nm", "to_nm", "center_nm", *(f"ions_{name}" for name in profile.ions), "ions_unranged"]
     header += [f"{what}_{name}" for name in profile.elements for what in ("fraction", "error")]
-    lines.append(
-        ",".join('"' + name.replace('"', '""') + '"' if "," in name or '"' in name else name for name in header)
-    )
+    table.writerow(header)
     pairs = np.stack([profile.fraction, profile.error], axis=2).reshape(len(profile.fraction), -1)
     for row, center in enumerate(profile.centers_nm):
         edges = [f"{profile.edges_nm[row + end]:.6g}" for end in (0, 1)]
         counts = [str(int(n)) for n in (*profile.ion_counts[row], profile.n_unranged[row])]
         shares = ["" if np.isnan(value) else f"{value:.6g}" for value in pairs[row]]
-        lines.append(",".join([*edges, f"{center:.6g}", *counts, *shares]))
-    return "\n".join(lines) + "\n"
+        table.writerow([*edges, f"{center:.6g}", *counts, *shares])
+    return text.getvalue()
 
 
 def _check_species(ions: RangedIons) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_aptdefect.apt.delocalize import DelocalizeParams, delocalize
+from napari_aptdefect.apt.delocalize import Delocalized, DelocalizeParams, delocalize
 from napari_aptdefect.apt.profiles import Surface, isosurface
 from napari_aptdefect.arrays import finite_rows
 from napari_aptdefect.data import Ion, RangeTable, VoxelGrid
@@ -16,9 +16,10 @@ from napari_aptdefect.errors import EmptySelectionError, ParameterError
 from napari_aptdefect.pipeline.ranged_ions import RangedIons
 from napari_aptdefect.stage import Progress, Stage, param, scaled
 
-_MAX_VOXELS: Final = 1 << 26
+_MAX_VOXELS: Final = 1 << 25
 _MAX_TRIANGLES: Final = 3_000_000
-_STANDS_OUT: Final = 4.0  # robust standard deviations; noise alone reaches about 3
+_STANDS_OUT: Final = 5.0  # robust standard deviations; noise alone reaches about 4 in a million voxels
+_FULL: Final = 0.5  # of the typical density, below which a voxel lies at the rim
 
 
 class VolumeParams(DelocalizeParams):
@@ -26,17 +27,16 @@ class VolumeParams(DelocalizeParams):
 
     min_ions: float = param(
         50.0,
-        title="Least ions",
+        title="Fewest ions",
         description="Composition is left empty where the Gaussian holds fewer ranged ions than this.",
-        unit="ions",
         ge=0.0,
         le=1e6,
     )
     rendering: Literal["attenuated_mip", "mip", "translucent", "iso"] = param(
         "attenuated_mip",
         title="Rendering",
-        description="How the volume is drawn: highest value in sight (mip; attenuated: nearer ones cover farther ones), "
-        "translucent, or the surface at one value (iso). The layer controls can change it.",
+        description="How the volume is drawn: highest value in sight (mip; attenuated: nearer ones cover farther "
+        "ones), translucent, or the surface at one value (iso). The layer controls can change it.",
     )
     surface: bool = param(
         True, title="Isosurface", description="Make a surface by marching cubes as well, for proxigrams and export."
@@ -153,7 +153,7 @@ def make_volume(
     quantity, params = quantity or Quantity(), params or VolumeParams()
     _check_size(ions.xyz_nm, params)
     species, table = _merged(ions, quantity)
-    fields = yield from scaled(delocalize(ions.xyz_nm, species, table, params), 0, 80)
+    fields = yield from scaled(_onward(delocalize(ions.xyz_nm, species, table, params)), 0, 80)
     yield Progress(80, 100, quantity.label)
     if quantity.kind == "density":
         grid = fields.density()
@@ -168,11 +168,13 @@ def make_volume(
     if not params.surface:
         return Volume(grid)
     yield Progress(85, 100, "isosurface")
-    surface, note = surface_at(grid, params.level)
+    surface, note = surface_at(grid, params.level, _well_filled(fields.counts.sum(axis=0)))
     return Volume(grid, surface, note)
 
 
-def surface_at(grid: VoxelGrid, level: float | None = None) -> tuple[Surface, str]:
+def surface_at(
+    grid: VoxelGrid, level: float | None = None, judged: NDArray[np.bool_] | None = None
+) -> tuple[Surface, str]:
     """Lay an isosurface through a volume.
 
     Parameters
@@ -181,6 +183,8 @@ def surface_at(grid: VoxelGrid, level: float | None = None) -> tuple[Surface, st
         The volume.
     level
         Value on the surface; `suggest_level` when None.
+    judged
+        Voxels that a suggestion looks at, those of full density; all when None.
 
     Returns
     -------
@@ -195,7 +199,7 @@ def surface_at(grid: VoxelGrid, level: float | None = None) -> tuple[Surface, st
     """
     note = ""
     if level is None:
-        found = suggest_level(grid)
+        found = suggest_level(grid, judged)
         level = found.value
         note = f"level {level:.3g} {grid.unit} suggested: half way from {found.matrix:.3g} to {found.region:.3g}"
         if not found.is_sure:
@@ -203,19 +207,22 @@ def surface_at(grid: VoxelGrid, level: float | None = None) -> tuple[Surface, st
     surface = isosurface(grid, level)
     if len(surface.triangles) > _MAX_TRIANGLES:
         raise ParameterError(
-            f"the surface at {level:.3g} has {len(surface.triangles):,} triangles: the level runs through noise; choose "
-            "another level, larger voxels or a wider delocalization"
+            f"the surface at {level:.3g} has {len(surface.triangles):,} triangles: the level runs through noise; "
+            "choose another level, larger voxels or a wider delocalization"
         )
     return surface, note
 
 
-def suggest_level(grid: VoxelGrid) -> Level:
+def suggest_level(grid: VoxelGrid, judged: NDArray[np.bool_] | None = None) -> Level:
     """Suggest where to lay an isosurface.
 
     Parameters
     ----------
     grid
         A density (its unit has nm in it) or fractions; NaN does not count.
+    judged
+        Voxels whose fractions count, shape of the grid: at the rim of a specimen few ions make much noise. All when
+        None.
 
     Raises
     ------
@@ -226,26 +233,47 @@ def suggest_level(grid: VoxelGrid) -> Level:
     -----
     Density: half of the typical density, where a flat smooth edge passes through the surface itself; this is the
     outline of the specimen and of its voids. Fractions: the matrix is the median; the region is the mean of what lies
-    beyond half of the highest peak (or of the lowest trough, if that is farther off); the level is half way between
-    both. Thresholds that weigh all voxels, as Otsu's, end in the noise of the matrix when the region fills less than
-    about a percent.
+    beyond three quarters of the highest peak (or of the lowest trough, if that is farther off); the level is half way
+    between both. Thresholds that weigh all voxels, as Otsu's, end in the noise of the matrix when the region fills less
+    than about a percent.
     """
     values = grid.values[np.isfinite(grid.values)]
     if len(values) == 0 or not values.min() < values.max():
         raise EmptySelectionError("the volume has one value everywhere; there is no surface to lay through it")
     if "nm" in grid.unit:
-        filled = values[values > 0.2 * np.percentile(values, 99)]
+        filled = values[values > _FULL * np.percentile(values, 99)]
         matrix = float(np.median(filled))
         spread = _spread(filled, matrix)
         return Level(0.5 * matrix, matrix, 0.0, matrix / spread if spread > 0 else np.inf)
+    if judged is not None and (judged & np.isfinite(grid.values)).any():
+        values = grid.values[judged & np.isfinite(grid.values)]
     matrix = float(np.median(values))
     sign = 1.0 if values.max() - matrix >= matrix - values.min() else -1.0
     offset = sign * (values.astype(np.float64) - matrix)
-    beyond = offset > 0.5 * offset.max()
+    beyond = offset > 0.75 * offset.max()
     height = float(offset[beyond].mean())
     spread = _spread(offset[~beyond], 0.0)
     contrast = height / spread if spread > 0 else float(np.inf)
     return Level(matrix + sign * 0.5 * height, matrix, matrix + sign * height, contrast)
+
+
+def _onward(stage: Stage[Delocalized]) -> Stage[Delocalized]:
+    """The progress of the two passes of a delocalization, one after the other."""
+    try:
+        while True:
+            step = next(stage)
+            share = step.done / step.total if step.total else 1.0
+            yield Progress(50 * share + (50 if step.message == "Gaussian" else 0), 100, step.message)
+    except StopIteration as done:
+        result: Delocalized = done.value
+        return result
+    finally:
+        stage.close()
+
+
+def _well_filled(density: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Voxels with at least half of the typical density, those of the rim left out."""
+    return np.asarray(density >= _FULL * np.median(density[density > _FULL * density.max()]), np.bool_)
 
 
 def _spread(values: NDArray[np.floating], center: float) -> float:
@@ -257,11 +285,13 @@ def _check_size(xyz_nm: NDArray[np.float32], params: VolumeParams) -> None:
     rows = xyz_nm[finite_rows(xyz_nm)]
     if len(rows) == 0:
         raise EmptySelectionError(f"none of the {len(xyz_nm)} ions has a finite position")
-    n = np.prod(np.ptp(rows, axis=0).astype(float) / params.voxel_nm + 1)
+    margin = 8 * max(params.sigma_lateral_nm, params.sigma_depth_nm)
+    n = np.prod((np.ptp(rows, axis=0).astype(float) + margin) / params.voxel_nm + 7)
     if n > _MAX_VOXELS:
         fitting = params.voxel_nm * (n / _MAX_VOXELS) ** (1 / 3)
         raise ParameterError(
-            f"voxels of {params.voxel_nm:g} nm would make {n / 1e6:,.0f} million of them; choose at least {fitting:.2g} nm"
+            f"voxels of {params.voxel_nm:g} nm would make {n / 1e6:,.0f} million of them; choose at least "
+            f"{fitting:.2g} nm"
         )
 
 

@@ -16,6 +16,7 @@ from napari_aptdefect.data import DEFECT_CLASSES, VoxelGrid
 from napari_aptdefect.pipeline.report_data import ReportData
 from napari_aptdefect.plot import canvas, cloud, clusters, layout, slices, spectrum
 from napari_aptdefect.plot.colors import UNRANGED_COLOR, Color, class_colors, lookup, palette, species_colors
+from napari_aptdefect.plot.consistency import draw_columns
 from napari_aptdefect.plot.defects import draw_scores, number_defects
 from napari_aptdefect.plot.drift import draw_drift, draw_peak_drift
 from napari_aptdefect.plot.splat import Camera
@@ -62,14 +63,18 @@ class Picture:
 
 def draw_pictures(data: ReportData) -> Stage[list[Picture]]:
     """Draw all pictures that the data allow, yielding between them."""
+    from napari_aptdefect.pipeline.report_profiles import profile_pictures
+
     steps: tuple[Callable[[ReportData], Iterator[Picture]], ...] = (
         _spectra,
         _sequence,
         _species_view,
         _defect_view,
         _structure,
+        _consistency,
         _densities,
         _compositions,
+        profile_pictures,
         _clusters,
         _scores,
         _defect_map,
@@ -92,7 +97,8 @@ def drawn(n: int, total: int) -> str:
     return f"All {total:,} ions are drawn." if n == total else f"Drawn {n:,} of {total:,} ions."
 
 
-def _picture(figure: Figure, name: str, section: str, caption: str, alt: str) -> Picture:
+def picture(figure: Figure, name: str, section: str, caption: str, alt: str) -> Picture:
+    """Render a figure for a section of the page."""
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
     return Picture(name, section, canvas.png_bytes(figure), caption, alt, width, height)
 
@@ -122,7 +128,7 @@ def _spectra(data: ReportData) -> Iterator[Picture]:
         f"Two histograms of mass-to-charge: 0 to {hi:.0f} Da and {dense.edges_da[0]:.0f} to {dense.edges_da[-1]:.0f} "
         f"Da. The tallest peak is near {tallest:.1f} Da."
     )
-    yield _picture(figure, "mass_spectrum", "spectrum", caption, alt)
+    yield picture(figure, "mass_spectrum", "spectrum", caption, alt)
 
 
 def _sequence(data: ReportData) -> Iterator[Picture]:
@@ -143,7 +149,7 @@ def _sequence(data: ReportData) -> Iterator[Picture]:
             "the shift of the specimen's outline (dots: slices; line and band: smooth curve, two standard errors)"
         )
     caption = f"Along the evaporation sequence: {'; below, '.join(parts)}."
-    yield _picture(figure, "sequence", "sequence", caption, "Drift of masses and of positions against the ion's index.")
+    yield picture(figure, "sequence", "sequence", caption, "Drift of masses and of positions against the ion's index.")
 
 
 def _draw_masses(axes: Axes, data: ReportData) -> None:
@@ -181,7 +187,7 @@ def _species_view(data: ReportData) -> Iterator[Picture]:
     if len(rows) < data.n_ions:
         caption += f" {data.n_ions - len(rows):,} ions have no finite position."
     alt = f"Rendered view of the ion cloud, about {_size_text(xyz)}, colored by species: {', '.join(names[:6])}."
-    yield _picture(figure, "cloud_species", "cloud", caption, alt)
+    yield picture(figure, "cloud_species", "cloud", caption, alt)
 
 
 def _defect_view(data: ReportData) -> Iterator[Picture]:
@@ -205,7 +211,7 @@ def _defect_view(data: ReportData) -> Iterator[Picture]:
     if len(inside) == 0:
         caption = f"No ion belongs to a defect; the matrix is drawn as a grey veil. {note}"
     alt = f"Two rendered views of the {len(data.defects)} defect instances inside the grey ion cloud, turned by 90°."
-    yield _picture(figure, "cloud_defects", "cloud", caption, alt)
+    yield picture(figure, "cloud_defects", "cloud", caption, alt)
 
 
 def _structure(data: ReportData) -> Iterator[Picture]:
@@ -223,7 +229,33 @@ def _structure(data: ReportData) -> Iterator[Picture]:
         "band: two counting errors. Middle: bonds of the inner ions within the cutoff. Right: angles between them."
     )
     alt = f"Pair distribution with a cutoff at {found.cutoff.cutoff_nm:.2f} nm, coordination, bond angles."
-    yield _picture(figure, "structure", "structure", caption, alt)
+    yield picture(figure, "structure", "structure", caption, alt)
+
+
+def _consistency(data: ReportData) -> Iterator[Picture]:
+    found = data.consistent
+    if found is None or not found.maps:
+        return
+    shown = found.maps[:2]
+    figure = canvas.new_figure(9.6, 3.8)
+    for i, one in enumerate(shown):
+        mine = [c for c in found.columns if c.unit == one.unit]
+        ellipses = [
+            (c.center[0], c.center[1], 2 * c.length, 2 * c.width, 0.0 if np.isnan(c.direction_deg) else c.direction_deg)
+            for c in mine
+        ]
+        axes = figure.add_axes((0.075 + 0.49 * i, 0.14, 0.4, 0.76))
+        draw_columns(axes, one.contrast, one.origin, one.pixel, ellipses, unit=one.unit)
+        axes.set_aspect("equal")
+        axes.set_title(one.name)
+    n = len(found.columns)
+    caption = (
+        "Density over its smooth background across the axis, all depths together, smoothed by the narrowest column "
+        f"that is looked for. {'No column deviates' if n == 0 else f'Ellipses: the {n} reported (two standard deviations)'}"
+        f"{' through the depth by more than chance.' if n == 0 else '.'}"
+    )
+    alt = f"Map of the relative density across the axis with {n} poles and zone lines."
+    yield picture(figure, "consistency", "consistency", caption, alt)
 
 
 def _densities(data: ReportData) -> Iterator[Picture]:
@@ -257,7 +289,7 @@ def _slices(grid: VoxelGrid, name: str, section: str, label: str, what: str) -> 
     low, high, above = slices.color_limits(grid.values)
     more = "; larger values take the last color" if above else ""
     caption = f"{what} in the three mid-planes, voxels of {edge} nm, color scale {low:.3g} to {high:.3g}{more}."
-    return _picture(figure, name, section, caption, f"{what}: three orthogonal slices through the middle.")
+    return picture(figure, name, section, caption, f"{what}: three orthogonal slices through the middle.")
 
 
 def _clusters(data: ReportData) -> Iterator[Picture]:
@@ -287,7 +319,7 @@ def _clusters(data: ReportData) -> Iterator[Picture]:
         f"{', '.join(thickness)} nm thick; drawn {', '.join(n_drawn)} of {data.n_ions:,} ions."
     )
     alt = f"Three slabs of the ion cloud, ions colored by one of {n_clusters} clusters."
-    yield _picture(figure, "clusters_map", "clusters", caption, alt)
+    yield picture(figure, "clusters_map", "clusters", caption, alt)
     yield _cluster_quality(data, n_clusters, colors)
 
 
@@ -314,7 +346,7 @@ def _cluster_quality(data: ReportData, n_clusters: int, colors: Sequence[Color])
     alt = f"Sizes of {n_clusters} clusters."
     if scores:
         alt += f" Silhouette for k = {scores[0][0]} to {scores[-1][0]}."
-    return _picture(figure, "clusters_quality", "clusters", left, alt)
+    return picture(figure, "clusters_quality", "clusters", left, alt)
 
 
 def _scores(data: ReportData) -> Iterator[Picture]:
@@ -324,7 +356,7 @@ def _scores(data: ReportData) -> Iterator[Picture]:
     caption = "Anomaly score of all ions (grey) and of the ions in each class of defect (lines), log counts."
     if missing:
         caption += f" {missing:,} ions have no finite score and are left out."
-    yield _picture(figure, "anomaly_scores", "scores", caption, "Histogram of the anomaly score per ion.")
+    yield picture(figure, "anomaly_scores", "scores", caption, "Histogram of the anomaly score per ion.")
 
 
 def _defect_map(data: ReportData) -> Iterator[Picture]:
@@ -353,7 +385,7 @@ def _defect_map(data: ReportData) -> Iterator[Picture]:
         shown = ", ".join(str(len(numbers) - n) for n in skipped)
         caption += f" Numbers shown: {shown} of {len(data.defects)}, the most probable first."
     alt = f"Three projections of {len(data.defects)} numbered defects, colored by class."
-    yield _picture(figure, "defect_map", "defects", caption, alt)
+    yield picture(figure, "defect_map", "defects", caption, alt)
 
 
 def _strongest(data: ReportData) -> tuple[list[int], NDArray[np.float64]]:
