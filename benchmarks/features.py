@@ -1,11 +1,13 @@
 """All features of ions: time per part, peak memory, and how both grow with the number of ions.
 
-    python benchmarks/features.py [--n 100000 1000000] [--large] [--out result.json] [--columns]
+    python benchmarks/features.py [--n 100000 1000000] [--large] [--out result.json] [--surface] [--columns]
 
 Each size runs in a process of its own, after a run on 5,000 ions that compiles. Ions are those of a cylinder of random
 GaN with 1 % Mg and 2 % In at 44 ions/nm3, sorted by z as a file is by evaporation. The ratio is that of the processor
-time per ion to the first size. "Above input" is the growth of the peak of resident memory from before the stage, the graph and the cells counted as input.
---large adds 1e7 ions. --columns prints the table of columns of the documentation instead.
+time per ion to the first size. "Above input" is the growth of the peak of resident memory from before the stage, the
+graph and the cells counted as input.
+--large adds 1e7 ions. --surface prints how right densities are near the surface instead, for the first size. --columns
+prints the table of columns of the documentation instead.
 """
 
 from __future__ import annotations
@@ -100,16 +102,37 @@ def print_columns() -> None:
             print(f"| `{text[0]}` | {text[1]} | {text[2]} | {text[3]} |")
 
 
+def print_surface(n: int) -> None:
+    table, _ = described(n, timed=False)
+    xyz = specimen(n)[0]
+    radius = (n / 44 / (3 * np.pi)) ** (1 / 3)
+    depth = np.minimum.reduce([radius - np.hypot(xyz[:, 0], xyz[:, 1]), xyz[:, 2], 3 * radius - xyz[:, 2]])
+    error = table["surface_distance_nm"] - depth
+    print(f"{n:,} ions, radius {radius:.1f} nm; mean density over the true one, and error of the distance\n")
+    print(
+        "| Depth | r = 0.5 nm | 1 nm | 2 nm | 4 nm | distance: mean error | its spread |\n|---|---|---|---|---|---|---|"
+    )
+    for low, high in ((0, 0.5), (0.5, 1), (1, 2), (2, 4), (4, np.inf)):
+        some = (depth >= low) & (depth < high)
+        ratios = [np.nanmean(table[f"density_r{r}_per_nm3"][some]) / 44 for r in ("0.5", "1", "2", "4")]
+        cells = " | ".join(f"{ratio:.3f}" for ratio in ratios)
+        print(f"| {low} to {high} nm | {cells} | {error[some].mean():+.2f} nm | {error[some].std():.2f} nm |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--columns", action="store_true")
+    parser.add_argument("--surface", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.columns:
         print_columns()
+        return
+    if args.surface:
+        print_surface(args.n[0])
         return
     if args.one:
         one(args.one)

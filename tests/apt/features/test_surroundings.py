@@ -184,8 +184,8 @@ def test_a_rotation_changes_only_what_depends_on_the_frame(cloud, extra, table: 
         known = np.isfinite(a) & np.isfinite(b) & inner
         if not known.any():
             continue
-        if column.name.startswith("density_r"):  # the surface is known to half a voxel of 0.5 nm
-            assert np.mean(a[known]) == pytest.approx(np.mean(b[known]), rel=0.08), column.name
+        if column.name.startswith("density_r"):  # half a voxel of the surface, 0.25 nm, is a sixth of this box
+            assert np.mean(a[known]) == pytest.approx(np.mean(b[known]), rel=0.1), column.name
             continue
         on_grid = column.name.endswith(("_r2", "_r4")) or "enrichment" in column.name
         if column.set == "spatial":
@@ -280,6 +280,19 @@ def test_ions_at_one_place_are_counted() -> None:
     assert np.isfinite(table["density_r1_per_nm3"]).mean() > 0.8
     assert np.isnan(table["bond_angle_deg"]).all()  # there is no direction to an ion at the same place
     assert np.isfinite(table["q6"]).all()
+
+
+def test_progress_runs_to_100_and_can_be_stopped(cloud) -> None:
+    xyz, species = cloud[0][:5000], cloud[1][:5000]
+    graph = drain(build_graph(xyz, GraphParams(k=12)))
+    seen: list[float] = []
+    drain(describe_ions(xyz, species, IONS, graph), lambda progress: seen.append(progress.done))
+    assert seen == sorted(seen)
+    assert seen[-1] == 100
+    stage = describe_ions(xyz, species, IONS, graph)
+    for _ in range(4):
+        next(stage)
+    stage.close()
 
 
 def test_bad_input_is_refused(cloud) -> None:

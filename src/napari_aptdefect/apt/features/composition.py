@@ -321,7 +321,7 @@ def contrast(
 def chance(k: NDArray[np.float64], n: NDArray[np.float64], share: float) -> NDArray[np.float64]:
     """-log10 of the probability of k or more of n by chance; 0 for k = 0, at most 300."""
     p = np.where(k > 0, special.betainc(np.maximum(k, 1e-9), np.maximum(n - k + 1, 1e-9), share), 1.0)
-    return np.clip(-np.log10(np.maximum(p, 10.0**-_CERTAIN)), 0.0, _CERTAIN)
+    return np.asarray(np.clip(-np.log10(np.maximum(p, 10.0**-_CERTAIN)), 0.0, _CERTAIN), np.float64)
 
 
 def _pair(elements: tuple[str, ...], params: FeatureSetParams) -> tuple[str, ...]:

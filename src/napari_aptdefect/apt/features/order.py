@@ -85,7 +85,8 @@ def wigner_3j(degree: int, m1: int, m2: int) -> float:
     square = Fraction(factorial(degree) ** 3, factorial(3 * degree + 1))
     for m in (m1, m2, m3):
         square *= factorial(degree + m) * factorial(degree - m)
-    return (-1) ** abs(m3) * float(total) * _root(square)
+    sign = -1 if m3 % 2 else 1
+    return sign * float(total) * _root(square)
 
 
 @cache
@@ -210,7 +211,7 @@ def write_order(
 
 @njit(cache=True, nogil=True)
 def _power(q: NDArray[np.complex128]) -> float:
-    total = q[0].real ** 2
+    total: float = q[0].real ** 2
     for m in range(1, len(q)):
         total += 2 * (q[m].real ** 2 + q[m].imag ** 2)
     return total
@@ -219,9 +220,10 @@ def _power(q: NDArray[np.complex128]) -> float:
 @njit(cache=True, nogil=True)
 def _component(q: NDArray[np.complex128], m: int) -> complex:
     # q_l,-m = (-1)^m times the conjugate of q_lm, as the directions are real
-    if m >= 0:
-        return q[m]
-    return -np.conj(q[-m]) if m % 2 else np.conj(q[-m])
+    value: complex = q[abs(m)]
+    if m < 0:
+        value = np.conj(value) if m % 2 == 0 else -np.conj(value)
+    return value
 
 
 @njit(cache=True, nogil=True)

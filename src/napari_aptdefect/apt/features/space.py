@@ -247,7 +247,7 @@ def prism_distance(xyz: NDArray[np.float32], prism: PolygonPrism) -> NDArray[np.
     z = xyz[:, 2].astype(np.float64)
     tall = np.maximum(prism.z_nm[0] - z, z - prism.z_nm[1])
     outside = np.hypot(np.maximum(flat, 0), np.maximum(tall, 0))
-    return -np.where((flat > 0) | (tall > 0), outside, np.maximum(flat, tall))
+    return np.asarray(-np.where((flat > 0) | (tall > 0), outside, np.maximum(flat, tall)), np.float64)
 
 
 def ball_share_inside(depth_nm: NDArray[np.float64], radius_nm: float) -> NDArray[np.float64]:

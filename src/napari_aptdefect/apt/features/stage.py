@@ -99,8 +99,8 @@ def describe_ions(
     grids: list[BallSums] = []
     for i, radius in enumerate(plan.wide):
         stage = sum_in_balls(tree, marks, radius, masks, region.frame, workers=workers)
-        ends = [50 + 10 * j / len(plan.wide) for j in (i, i + 1)]
-        grids.append((yield from scaled(stage, *ends)))
+        step = 10 / len(plan.wide)
+        grids.append((yield from scaled(stage, 50 + i * step, 50 + (i + 1) * step)))
     surroundings = _Surroundings(tree, marks, chem, region, tuple(grids), context, params, plan, values)
     blocks = run_blocks(
         surroundings.write, len(tree.order), block=_BLOCK, message="density, composition, place", workers=workers
