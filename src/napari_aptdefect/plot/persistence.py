@@ -13,6 +13,7 @@ from napari_aptdefect.errors import ShapeError
 
 _NAMES: Final = ("components", "loops", "cavities")
 _TINTS: Final = ("#999999", "#0072b2", "#d55e00")
+_BEYOND: Final = 24.0  # area of a dot beyond its threshold, points^2
 
 
 def draw_persistence(
@@ -27,7 +28,8 @@ def draw_persistence(
     intervals_nm
         For components, loops and cavities: births and deaths, shape (m, 2), nm. The component that stays is left out.
     thresholds_nm
-        Life beyond which a class of each dimension is not chance, nm, drawn as a dashed line; not drawn when None.
+        Life beyond which a class of each dimension is not chance, nm: a dashed line, with larger dots beyond it; not
+        drawn when None.
 
     Raises
     ------
@@ -41,7 +43,9 @@ def draw_persistence(
     top = 1.05 * max((float(one.max()) for one in ended if len(one)), default=1.0)
     axes.plot([0, top], [0, top], color="#666666", linewidth=0.8)
     for dimension, (name, tint, one) in enumerate(zip(_NAMES, _TINTS, ended, strict=True)):
-        size = float(np.clip(600 / max(len(one), 1), 2, 12))
+        size = np.full(len(one), np.clip(600 / max(len(one), 1), 2, 12))
+        if thresholds_nm is not None:
+            size[one[:, 1] - one[:, 0] > thresholds_nm[dimension]] = _BEYOND
         axes.scatter(one[:, 0], one[:, 1], s=size, color=tint, alpha=0.6, linewidths=0, label=f"{len(one)} {name}")
         if thresholds_nm is not None and dimension:
             life = thresholds_nm[dimension]

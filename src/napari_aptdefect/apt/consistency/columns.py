@@ -204,8 +204,8 @@ def _found(
 ) -> Found:
     """Ions, paths and densities of the columns."""
     shape = slices.core.shape[1:]
-    whole = slices.core.any(axis=0, keepdims=True)
-    smooth = Scanner((narrowest,), whole, expected.sum(axis=0, keepdims=True))
+    whole = np.asarray(slices.core.any(axis=0), np.bool_)
+    smooth = Scanner((narrowest,), whole[None], expected.sum(axis=0, keepdims=True))
     residual = ((slices.counts - expected) * slices.core).sum(axis=0, keepdims=True)
     contrast = smooth.mean_ratio(residual, expected.sum(axis=0, keepdims=True))[0]
     model = 1 + sum((peak.contrast * peak.shape_on(shape) for peak in peaks), np.zeros(shape))
@@ -213,11 +213,11 @@ def _found(
     ratio = np.ones(len(xyz_nm), np.float32)
     columns = []
     for peak in sorted(peaks, key=lambda one: -abs(one.significance)):
-        held = peak.holds(shape, _EDGE) & whole[0]
+        held = peak.holds(shape, _EDGE) & whole
         ions = (slices.cell >= 0) & held.ravel()[slices.cell]
         ratio[ions] = model.ravel()[slices.cell[ions]]
         columns.append(_column(image, xyz_nm, slice_idx, slices, peak, ions, chance))
-    drawn = np.where(whole[0], contrast, np.nan).astype(np.float32)
+    drawn = np.where(whole, contrast, np.nan).astype(np.float32)
     drawn_map = ColumnMap(image.name, slices.origin, slices.pixel, image.unit, drawn, threshold)
     return Found(tuple(columns), ratio, drawn_map)
 

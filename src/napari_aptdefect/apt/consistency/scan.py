@@ -84,7 +84,7 @@ class Convolution:
     def kernel(self, values: NDArray[np.float64]) -> NDArray[np.complex64]:
         """Spectrum of a kernel whose values are given at `offsets`, for a sum of counts times kernel around a pixel."""
         near = (np.abs(self.offsets[0]) <= self._reach) & (np.abs(self.offsets[1]) <= self._reach)
-        return np.conj(fft.rfft2((values * near).astype(np.float32)))
+        return np.asarray(np.conj(fft.rfft2((values * near).astype(np.float32))))
 
     def spectrum(self, values: NDArray[np.floating]) -> NDArray[np.complex64]:
         """Spectra of slices, shape (n_slices, nx, ny)."""
@@ -187,7 +187,7 @@ class Scanner:
         spectrum = self._convolve.spectrum(expected)
         squares = (self._convolve.kernel(shape**2) for shape in shapes)
         self.power = [np.maximum(self._convolve.back(spectrum, square), _LEAST) for square in squares]
-        self._scale = [core / np.sqrt(power) for power in self.power]
+        self._scale = [(core / np.sqrt(power)).astype(np.float32) for power in self.power]
 
     def amplitudes(self, residual: NDArray[np.float64]) -> list[NDArray[np.float32]]:
         """Least-squares amplitude of each window at each pixel in each slice, over the background.
@@ -201,13 +201,13 @@ class Scanner:
         """
         spectrum = self._convolve.spectrum(residual)
         pairs = zip(self._kernels, self.power, strict=True)
-        return [self._convolve.back(spectrum, kernel) / power for kernel, power in pairs]
+        return [np.asarray(self._convolve.back(spectrum, kernel) / power) for kernel, power in pairs]
 
     def significances(self, residual: NDArray[np.float64]) -> list[NDArray[np.float32]]:
         """Deviation of each window in each slice in standard deviations of Poisson counts; 0 outside the core."""
         spectrum = self._convolve.spectrum(residual)
         pairs = zip(self._kernels, self._scale, strict=True)
-        return [self._convolve.back(spectrum, kernel) * scale for kernel, scale in pairs]
+        return [np.asarray(self._convolve.back(spectrum, kernel) * scale) for kernel, scale in pairs]
 
     def mean_ratio(self, residual: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
         """Residual over expectation, both averaged over the first window, shape (n_slices, nx, ny)."""
