@@ -30,7 +30,7 @@ Row = dict[str, Any]
 
 
 def true_poles(measurement: Any) -> np.ndarray:
-    """Places of the poles at half depth as the reconstruction has them, shape (7, 2), nm."""
+    """Places of the poles as the reconstruction has them, in the mean over the depth, shape (7, 2), nm."""
     from napari_aptdefect.simulate.measurement.positions import pole_directions
 
     corner = RADIUS_NM * 2 / math.sqrt(3)
@@ -38,7 +38,16 @@ def true_poles(measurement: Any) -> np.ndarray:
     sine = pole_directions(measurement)
     size = np.maximum(np.hypot(*sine.T), 1e-9)
     stretched = np.sin((1 + measurement.compression_error_percent / 100) * np.arcsin(size))
-    return apex * sine * (stretched / size)[:, None]
+    phase = np.linspace(0, LENGTH_NM, 1000) * 2 * math.pi / measurement.drift_period_nm
+    drift = measurement.drift_nm * np.sin(phase).mean()
+    return apex * sine * (stretched / size)[:, None] + [drift, 0.0]
+
+
+def matched(one: Row, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which poles are found, and which columns are a pole."""
+    centers = np.array(one["center"]).reshape(-1, 2)
+    near = np.linalg.norm(centers[:, None] - truth[None], axis=2) < WITHIN_NM
+    return near.any(axis=0), near.any(axis=1)
 
 
 def check_wire(level: int, seed: int, poles: bool, work: Path) -> Row:
@@ -53,20 +62,15 @@ def check_wire(level: int, seed: int, poles: bool, work: Path) -> Row:
     made = drain(simulate_gan_nanowire(params, seed))
     cloud = made.cloud
     hits = np.column_stack([cloud.read(name, 0, len(cloud)) for name in ("det_x_mm", "det_y_mm")])
-    truth = true_poles(params.measurement) if poles else np.zeros((0, 2))
     row: Row = {"n_ions": len(cloud)}
     for name in IMAGES:
         wall, cpu = time.perf_counter(), time.process_time()
         found = drain(check_consistency(cloud.xyz_nm, seed=seed, detector_mm=hits if name == "hits" else None))
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         centers = np.array([np.nanmean(one.path_nm[:, :2], axis=0) for one in found.columns]).reshape(-1, 2)
-        gap = np.linalg.norm(centers[:, None] - truth[None], axis=2)
-        near = gap < WITHIN_NM
         row[name] = {
-            "hit": near.any(axis=0).tolist(),
-            "false": int((~near.any(axis=1)).sum()),
-            "contrast": [one.contrast for one, ok in zip(found.columns, near.any(axis=1), strict=True) if ok],
-            "false_contrast": [one.contrast for one, ok in zip(found.columns, near.any(axis=1), strict=True) if not ok],
+            "center": centers.tolist(),
+            "contrast": [one.contrast for one in found.columns],
             "flagged": float((found.flags > 0).mean()),
             "pairs": [found.n_pairs, found.n_pairs_expected],
             "wall_s": wall,
@@ -77,6 +81,8 @@ def check_wire(level: int, seed: int, poles: bool, work: Path) -> Row:
 
 
 def columns_table(levels: list[int], n_seeds: int, work: Path) -> str:
+    from napari_aptdefect.simulate.measurement import Measurement
+
     head = ["level", "searched in", "poles: found", "center found", "ring found", "other columns per wire"]
     head += [
         "mean contrast",
@@ -91,15 +97,17 @@ def columns_table(levels: list[int], n_seeds: int, work: Path) -> str:
         rows = {
             poles: [check_wire(level, FIRST_SEED + i, poles, work) for i in range(n_seeds)] for poles in (True, False)
         }
+        truth = true_poles(Measurement.at_level(level))
         for name, text in IMAGES.items():
             on, off = ([row[name] for row in rows[poles]] for poles in (True, False))
-            hit = np.array([one["hit"] for one in on])
-            contrast = np.concatenate([one["contrast"] for one in on])
-            false = [one["false"] for one in off]
+            pairs = [matched(one, truth) for one in on]
+            hit = np.array([found for found, _ in pairs])
+            contrast = np.concatenate([np.array(one["contrast"])[ok] for one, (_, ok) in zip(on, pairs, strict=True)])
+            false = [len(one["center"]) for one in off]
             million = sum(row["n_ions"] for poles in rows for row in rows[poles]) / 1e6
             ratio = np.mean([one["pairs"][0] / one["pairs"][1] for one in off])
             cells = [str(level), text, f"{hit.sum()}/{hit.size}", f"{hit[:, 0].mean():.2f}", f"{hit[:, 1:].mean():.2f}"]
-            cells += [f"{np.mean([one['false'] for one in on]):.1f}"]
+            cells += [f"{np.mean([np.count_nonzero(~ok) for _, ok in pairs]):.1f}"]
             cells += [f"{100 * contrast.mean():.1f} %" if len(contrast) else "-"]
             cells += [f"{np.mean(false):.1f}", f"{np.count_nonzero(false)}/{len(false)}"]
             cells += [f"{100 * np.mean([one['flagged'] for one in off]):.2f} %", f"{ratio:.2f}"]
@@ -167,7 +175,7 @@ def main() -> None:
             wires = list(product(given.levels, range(given.seeds), (True, False)))
             for level, i, poles in wires[given.only[0] :: given.only[1]]:
                 row = check_wire(level, FIRST_SEED + i, poles, given.work)
-                seen = [(sum(row[name]["hit"]), row[name]["false"], row[name]["wall_s"]) for name in IMAGES]
+                seen = [(len(row[name]["center"]), row[name]["wall_s"]) for name in IMAGES]
                 print(level, FIRST_SEED + i, poles, seen, flush=True)
             return
         name, text = "columns", columns_table(given.levels, given.seeds, given.work)
