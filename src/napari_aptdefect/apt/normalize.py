@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_aptdefect.arrays import as_points, finite_rows
+from napari_aptdefect.arrays import as_points, as_vector, finite_rows
 from napari_aptdefect.data import VoxelGrid
 from napari_aptdefect.errors import EmptySelectionError, Issue
 from napari_aptdefect.fields import Frame, support
@@ -81,7 +81,9 @@ class Normalized:
     issues: tuple[Issue, ...]
 
 
-def normalize(xyz_nm: NDArray[np.float32], params: NormalizeParams | None = None) -> Stage[Normalized]:
+def normalize(
+    xyz_nm: NDArray[np.float32], params: NormalizeParams | None = None, *, keep: NDArray[np.bool_] | None = None
+) -> Stage[Normalized]:
     """Separate usable ions from noise, find the specimen's region and its density.
 
     Parameters
@@ -90,29 +92,36 @@ def normalize(xyz_nm: NDArray[np.float32], params: NormalizeParams | None = None
         Positions in the frame of the file, shape (N, 3), nm.
     params
         Parameters; the defaults when None.
+    keep
+        Ions that may be used, shape (N,), bool; all by default.
 
     Raises
     ------
     EmptySelectionError
-        If no ion has a finite position.
+        If no ion that may be used has a finite position.
+    ShapeError
+        If `keep` has not one value per ion.
     """
     params = params or NormalizeParams()
     xyz = as_points(xyz_nm)
+    wanted = np.ones(len(xyz), np.bool_) if keep is None else as_vector(keep, "keep", length=len(xyz), dtype=np.bool_)
     if params.flip_z:
         xyz = xyz * np.array([1, 1, -1], np.float32)
     finite = finite_rows(xyz)
     issues = []
     if not finite.any():
         raise EmptySelectionError(f"none of the {len(xyz)} ions has a finite position")
+    if not (finite & wanted).any():
+        raise EmptySelectionError(f"none of the {len(xyz)} ions may be used; keep more of them")
     if not finite.all():
         n_bad = int((~finite).sum())
         issues.append(Issue("non-finite-position", f"{n_bad} of {len(xyz)} ions have no finite position; left out"))
     yield Progress(1, 4, "isolated ions")
     isolated = np.zeros(len(xyz), np.bool_)
-    isolated[finite] = _isolated(xyz[finite], params.isolation_fraction)
+    isolated[finite & wanted] = _isolated(xyz[finite & wanted], params.isolation_fraction)
     if isolated.any():
         issues.append(Issue("isolated-ions", f"{int(isolated.sum())} isolated noise ions left out", severity="info"))
-    used = finite & ~isolated
+    used = finite & wanted & ~isolated
     yield Progress(2, 4, "density grid")
     kept = xyz[used]
     frame = Frame.around(kept, params.voxel_nm, margin_nm=params.voxel_nm)

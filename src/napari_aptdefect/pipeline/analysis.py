@@ -15,6 +15,7 @@ from napari_aptdefect.data import IonCloud, RangeTable
 from napari_aptdefect.errors import EmptySelectionError, Issue, ParameterError, RunFolderError
 from napari_aptdefect.io import read_cloud, read_ranges, write
 from napari_aptdefect.pipeline.defect_rows import defect_table, void_table
+from napari_aptdefect.pipeline.feature_tables import feature_table
 from napari_aptdefect.pipeline.finding import LEAST_IONS, find_with
 from napari_aptdefect.pipeline.job import Job
 from napari_aptdefect.pipeline.notes import consistency_note
@@ -26,6 +27,7 @@ from napari_aptdefect.pipeline.run_folder import (
     RunFolder,
     new_run,
     write_defects,
+    write_features,
     write_ions,
     write_record,
     write_voids,
@@ -140,9 +142,9 @@ def _find(job: Job, input_path: Path, ranges: Path | None) -> Stage[Found]:
     found: Found = yield from find_with(job, cloud, table, str(input_path), masses)
     xyz = found.normalized.xyz_nm[found.normalized.used]
     structure = yield from _structure(job, xyz, found)
-    with job.log.measure("consistency"):
+    with job.log.measure("Voronoi check"):
         note = consistency_note(xyz, found.measured, job.params.voronoi, job.seed)
-    yield Progress(90, 100, "consistency: done")
+    yield Progress(90, 100, "Voronoi check: done")
     return replace(found, structure=structure, notes=(*found.notes, note))
 
 
@@ -199,6 +201,10 @@ def _against_spectrum(table: RangeTable, cloud: IonCloud) -> tuple[Issue, ...]:
 
 def _write(job: Job, found: Found, work: Path, record: dict[str, Any]) -> Stage[None]:
     """Write tables, grids, report and, last, the record."""
+    if job.params.steps.features:
+        features = yield from feature_table(job, found, 91, 93)
+        write_features(work, features)
+        del features
     with job.log.measure("write"):
         table = defect_table(found.defects, found.normalized.used, found.ranging)
         columns = ion_columns(found)
@@ -212,7 +218,7 @@ def _write(job: Job, found: Found, work: Path, record: dict[str, Any]) -> Stage[
         write(found.ranging.table, work / "ranges.rrng")
     record["stages"] = job.log.entries
     record["issues"] = job.issues
-    record["summary"] = summarize(found, table)
+    record["summary"] = summarize(found, table, columns["flags"])
     report = write_report(
         work,
         ReportData(
@@ -233,6 +239,7 @@ def _write(job: Job, found: Found, work: Path, record: dict[str, Any]) -> Stage[
             found.evaporation,
             voids,
             found.structure,
+            found.consistent,
         ),
     )
     yield from job.run("report", report, 93, 100)

@@ -39,7 +39,7 @@ class VolumeParams(DelocalizeParams):
         "ones), translucent, or the surface at one value (iso). The layer controls can change it.",
     )
     surface: bool = param(
-        True, title="Isosurface", description="Make a surface by marching cubes as well, for proxigrams and export."
+        True, title="Isosurface", description="Make a surface by marching cubes as well, which proxigrams need."
     )
     level: float | None = param(
         None,
@@ -233,7 +233,7 @@ def suggest_level(grid: VoxelGrid, judged: NDArray[np.bool_] | None = None) -> L
     -----
     Density: half of the typical density, where a flat smooth edge passes through the surface itself; this is the
     outline of the specimen and of its voids. Fractions: the matrix is the median; the region is the mean of what lies
-    beyond three quarters of the highest peak (or of the lowest trough, if that is farther off); the level is half way
+    beyond three quarters of the highest peak (or of the deepest dip, if that is farther off); the level is half way
     between both. Thresholds that weigh all voxels, as Otsu's, end in the noise of the matrix when the region fills less
     than about a percent.
     """

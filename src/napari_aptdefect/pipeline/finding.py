@@ -19,6 +19,7 @@ from napari_aptdefect.apt.voids import Voids, find_voids
 from napari_aptdefect.data import IonCloud, RangeTable
 from napari_aptdefect.errors import EmptySelectionError, Issue, ParameterError
 from napari_aptdefect.fields import Frame
+from napari_aptdefect.pipeline.checks import check_geometry
 from napari_aptdefect.pipeline.job import Job
 from napari_aptdefect.pipeline.notes import range_notes, specimen_notes
 from napari_aptdefect.pipeline.outputs import Found
@@ -62,8 +63,9 @@ def find_with(job: Job, cloud: IonCloud, table: RangeTable, name: str, masses: P
     params = job.params
     ranging: Ranging = yield from job.run("ranging", identify(cloud, table, params.ranging), 6, 7)
     xyz_nm, places = yield from align_places(job, cloud.xyz_nm, 7, 8)
-    normalized: Normalized = yield from job.run("normalize", normalize(xyz_nm, params.normalize), 8, 11)
+    normalized: Normalized = yield from job.run("normalize", normalize(xyz_nm, params.normalize), 8, 10)
     job.note("normalize", normalized.issues)
+    normalized, consistent = yield from check_geometry(job, cloud, normalized, 10, 12)
     used = normalized.used
     xyz, species = normalized.xyz_nm[used], ranging.ion_idx[used]
     if len(xyz) < LEAST_IONS:
@@ -73,14 +75,15 @@ def find_with(job: Job, cloud: IonCloud, table: RangeTable, name: str, masses: P
     estimate: BackgroundStage = yield from job.run(
         "background",
         estimate_background(xyz, species, normalized.frame, normalized.inside, params.background),
-        11,
+        12,
         15,
     )
     references = yield from _references(job, len(xyz), normalized.frame, estimate)
     measured, by_chance = yield from _describe_all(job, normalized.frame, estimate, xyz, species, references)
     voids = yield from _voids(job, xyz, normalized, estimate)
     share = sum(one.share for one in references)
-    fused, clusters, joint = yield from _judge(job, xyz, normalized, measured, by_chance, share, voids)
+    weight = np.ones(len(xyz), np.float32) if consistent is None else consistent.weight[used]
+    fused, clusters, joint = yield from _judge(job, xyz, normalized, measured, by_chance, share, voids, weight)
     evaporation = Evaporation(masses, places)
     notes = [
         *specimen_notes(measured.features.judged, joint.defects, normalized),
@@ -92,6 +95,7 @@ def find_with(job: Job, cloud: IonCloud, table: RangeTable, name: str, masses: P
         ranging,
         evaporation,
         normalized,
+        consistent,
         measured,
         fused,
         clusters,
@@ -150,8 +154,12 @@ def _judge(
     by_chance: Sequence[Described],
     share: float,
     voids: Voids | None,
+    weight: NDArray[np.float32],
 ) -> Stage[tuple[Fused, Clusters, Joint]]:
-    """Fuse the features, cluster what stands out, and join it into defects; `share` is what the references cover."""
+    """Fuse the features, cluster what stands out, and join it into defects.
+
+    `share` is what the references cover; the anomaly of an ion that the checks weigh down counts for as much less.
+    """
     params = job.params
     near, (far, far_graph) = measured.features, joined(by_chance)
     fused: Fused = yield from job.run(
@@ -168,10 +176,12 @@ def _judge(
         80,
         86,
     )
+    anomaly = fused.anomaly * weight
+    stands_out = (clusters.label >= 0) & ((weight == 1) | (anomaly > clusters.threshold))
     evidence = Evidence(
         xyz,
-        fused.anomaly,
-        np.where(clusters.label >= 0, near.nature, np.int16(-1)),
+        anomaly,
+        np.where(stands_out, near.nature, np.int16(-1)),
         near.strength,
         near.judged,
         near.enrichment,

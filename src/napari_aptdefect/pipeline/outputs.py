@@ -11,12 +11,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from napari_aptdefect.apt.clustering import Clusters
+from napari_aptdefect.apt.consistency import Consistent
 from napari_aptdefect.apt.defects import Defects
 from napari_aptdefect.apt.fusion import Fused
 from napari_aptdefect.apt.normalize import Normalized
 from napari_aptdefect.apt.ranging import Ranging, composition
 from napari_aptdefect.apt.voids import Voids
 from napari_aptdefect.data import DEFECT_CLASSES, DefectTable, IonCloud, VoxelGrid
+from napari_aptdefect.pipeline.checks import consistency_summary, flag_columns
 from napari_aptdefect.pipeline.params import AnalysisParams
 from napari_aptdefect.pipeline.run_folder import UNRANGED
 from napari_aptdefect.pipeline.sequence import Evaporation
@@ -32,6 +34,7 @@ class Found:
     ranging: Ranging
     evaporation: Evaporation
     normalized: Normalized
+    consistent: Consistent | None
     measured: Described
     fused: Fused
     clusters: Clusters
@@ -65,6 +68,7 @@ def ion_columns(found: Found) -> dict[str, NDArray[Any]]:
         "class_idx": spread(found.defects.class_idx, 0),
         "defect_probability": spread(found.defects.probability, 0),
         "anomaly_score": spread(np.where(judged, found.fused.anomaly, np.float32(np.nan)), np.nan),
+        "flags": flag_columns(found.consistent, used, found.measured.cells.bounded),
     }
 
 
@@ -83,14 +87,22 @@ def volumes(params: AnalysisParams, found: Found) -> list[VoxelGrid]:
     normalized, frame, sigma = found.normalized, found.normalized.frame, params.normalize.density_sigma_nm
     used = normalized.used
     xyz, species = normalized.xyz_nm[used], found.ranging.ion_idx[used]
+    weights = None if found.consistent is None else found.consistent.weight[used]
+
+    def count(rows: NDArray[np.bool_]) -> NDArray[np.float32]:
+        if weights is None or bool((weights == 1).all()):
+            return frame.count(xyz[rows])
+        total = np.bincount(frame.voxel_idx(xyz[rows]), weights[rows], frame.n_voxels)
+        return total.astype(np.float32).reshape(frame.shape)
 
     def mean(weight: NDArray[np.float32], total: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.divide(weight, total, out=np.zeros_like(total), where=(total > 1e-6) & normalized.inside)
 
-    ranged = frame.smooth(frame.count(xyz[species >= 0]), sigma)
-    grids = [normalized.density]
+    ranged = frame.smooth(count(species >= 0), sigma)
+    density = frame.smooth(count(np.ones(len(xyz), np.bool_)), sigma) / np.float32(frame.voxel_nm**3)
+    grids = [frame.grid(density, "density", "ions/nm3")]
     for channel in found.channels:
-        share = mean(frame.smooth(frame.count(xyz[species == channel]), sigma), ranged)
+        share = mean(frame.smooth(count(species == channel), sigma), ranged)
         name = found.ranging.table.names[channel].replace("/", "_").strip(". ") or f"species {channel}"
         grids.append(frame.grid(share, f"composition/{name}", "fraction of ranged ions"))
     weight = np.bincount(frame.voxel_idx(xyz), found.defects.probability, frame.n_voxels).astype(np.float32)
@@ -99,7 +111,7 @@ def volumes(params: AnalysisParams, found: Found) -> list[VoxelGrid]:
     return [*grids, frame.grid(np.clip(probability, 0, 1), "probability", "probability")]
 
 
-def summarize(found: Found, table: DefectTable) -> dict[str, Any]:
+def summarize(found: Found, table: DefectTable, flags: NDArray[np.uint8]) -> dict[str, Any]:
     """Sum up a run for ``run.json`` and the report."""
     whole = composition(found.ranging)
     classes = table.table["defect_class"].to_pylist()
@@ -115,6 +127,7 @@ def summarize(found: Found, table: DefectTable) -> dict[str, Any]:
         ],
         "n_voids": None if found.voids is None else len(found.voids),
         "sequence": _sequence(found.evaporation),
+        "consistency": consistency_summary(found.consistent, flags),
         "structure": None if found.structure is None else found.structure.as_dict(),
         "k": found.clusters.k,
         "silhouette": [list(point) for point in found.clusters.silhouette],

@@ -10,9 +10,10 @@ from pydantic import Field, ValidationError
 
 from napari_aptdefect.apt.background import BackgroundParams
 from napari_aptdefect.apt.clustering import ClusteringParams
+from napari_aptdefect.apt.consistency import ConsistencyParams
 from napari_aptdefect.apt.defects import DefectsParams
 from napari_aptdefect.apt.drift import DriftParams
-from napari_aptdefect.apt.features import FeaturesParams
+from napari_aptdefect.apt.features import FeatureSetParams, FeaturesParams
 from napari_aptdefect.apt.fusion import FusionParams
 from napari_aptdefect.apt.graph import GraphParams
 from napari_aptdefect.apt.normalize import NormalizeParams
@@ -45,9 +46,20 @@ class StepsParams(Params):
         description="Follow the outline of the specimen along the evaporation sequence; 'correct' takes its drift out "
         "of the positions.",
     )
+    consistency: bool = param(
+        True,
+        title="Consistency",
+        description="Flag ions that can't lie where they lie; what happens to them is said under Consistency.",
+    )
     voids: bool = param(True, title="Voids", description="Search for voids with the particle filter.")
     structure: bool = param(
         True, title="Structure", description="Measure pair distribution, coordination and bond angles for the report."
+    )
+    features: bool = param(
+        False,
+        title="Feature table",
+        description="Compute the full feature sets of every ion and write them to features.parquet (about 0.5 GB per "
+        "million ions).",
     )
 
 
@@ -60,6 +72,7 @@ class AnalysisParams(Params):
     ranging: RangingParams = _stage(RangingParams, "Ranging", "How ions are identified.")
     drift: DriftParams = _stage(DriftParams, "Drift", "How the outline of the specimen is followed.")
     normalize: NormalizeParams = _stage(NormalizeParams, "Normalization", "Usable ions, grids, density.")
+    consistency: ConsistencyParams = _stage(ConsistencyParams, "Consistency", "Ions that can't lie where they lie.")
     background: BackgroundParams = _stage(BackgroundParams, "Background", "What defects deviate from.")
     reference: ReferenceParams = _stage(ReferenceParams, "Reference", "The matched specimen without defects.")
     graph: GraphParams = _stage(GraphParams, "Graph", "Which ions are neighbors.")
@@ -67,6 +80,7 @@ class AnalysisParams(Params):
     voronoi: VoronoiParams = _stage(VoronoiParams, "Voronoi", "The cell of each ion.")
     voids: VoidParams = _stage(VoidParams, "Voids", "How voids are looked for.")
     features: FeaturesParams = _stage(FeaturesParams, "Features", "What the surroundings of each ion look like.")
+    feature_sets: FeatureSetParams = _stage(FeatureSetParams, "Feature sets", "What features.parquet holds.")
     fusion: FusionParams = _stage(FusionParams, "Fusion", "How the feature sets are weighted.")
     clustering: ClusteringParams = _stage(ClusteringParams, "Clustering", "What stands out, and of which type it is.")
     defects: DefectsParams = _stage(DefectsParams, "Defects", "What is reported as a defect.")

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from napari_aptdefect.apt.consistency import Consistent
 from napari_aptdefect.arrays import as_points, as_vector
 from napari_aptdefect.data import DefectTable, RangeTable, VoxelGrid
 from napari_aptdefect.errors import ShapeError
@@ -58,6 +59,8 @@ class ReportData:
         One row per void, as in ``voids.parquet``; None where they were not searched for.
     structure
         The structure of the specimen; None where it was not measured.
+    consistent
+        Geometric consistency of the ions; None where it was not checked.
 
     Raises
     ------
@@ -82,6 +85,7 @@ class ReportData:
     evaporation: Evaporation = field(default_factory=Evaporation)
     voids: pa.Table | None = None
     structure: Structure | None = None
+    consistent: Consistent | None = None
 
     def __post_init__(self) -> None:
         n = len(as_points(self.xyz_nm))

@@ -237,22 +237,23 @@ def _consistency(data: ReportData) -> Iterator[Picture]:
     if found is None or not found.maps:
         return
     shown = found.maps[:2]
-    figure = canvas.new_figure(9.6, 3.8)
+    width = 4.8 * len(shown)
+    figure = canvas.new_figure(width, 3.8)
     for i, one in enumerate(shown):
         mine = [c for c in found.columns if c.unit == one.unit]
         ellipses = [
             (c.center[0], c.center[1], 2 * c.length, 2 * c.width, 0.0 if np.isnan(c.direction_deg) else c.direction_deg)
             for c in mine
         ]
-        axes = figure.add_axes((0.075 + 0.49 * i, 0.14, 0.4, 0.76))
+        axes = figure.add_axes(((0.72 + 4.7 * i) / width, 0.14, 3.84 / width, 0.76))
         draw_columns(axes, one.contrast, one.origin, one.pixel, ellipses, unit=one.unit)
         axes.set_aspect("equal")
         axes.set_title(one.name)
     n = len(found.columns)
+    marked = f"Ellipses: the {n} reported columns (two standard deviations)." if n else "No column is reported."
     caption = (
         "Density over its smooth background across the axis, all depths together, smoothed by the narrowest column "
-        f"that is looked for. {'No column deviates' if n == 0 else f'Ellipses: the {n} reported (two standard deviations)'}"
-        f"{' through the depth by more than chance.' if n == 0 else '.'}"
+        f"that is looked for. {marked}"
     )
     alt = f"Map of the relative density across the axis with {n} poles and zone lines."
     yield picture(figure, "consistency", "consistency", caption, alt)

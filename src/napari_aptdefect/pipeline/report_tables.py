@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from napari_aptdefect.apt.consistency import DensityColumn
 from napari_aptdefect.arrays import finite_rows
 from napari_aptdefect.data import DEFECT_CLASSES
 from napari_aptdefect.data.composition import Composition, composition_of_counts
@@ -59,6 +60,8 @@ def page_context(data: ReportData) -> dict[str, Any]:
         "voids": None if data.voids is None else list(_void_rows(data.voids)),
         "n_voids": 0 if data.voids is None else data.voids.num_rows,
         "structure": [] if data.structure is None else _structure_rows(data.structure),
+        "flags": _flag_rows(record.get("summary", {}).get("consistency"), data.n_ions),
+        "columns": [] if data.consistent is None else [_column_row(one) for one in data.consistent.columns],
         "clustered": bool((data.cluster >= 0).any()),
     }
 
@@ -201,6 +204,25 @@ def _defect_rows(data: ReportData) -> Iterator[dict[str, Any]]:
             "score": _number(row["anomaly_score"], ".3g"),
             "surface": "yes" if row["touches_surface"] else "no",
         }
+
+
+def _flag_rows(found: Mapping[str, Any] | None, n_ions: int) -> list[dict[str, str]]:
+    """Ions per flag; no row where nothing was checked."""
+    return [
+        {"name": name.replace("_", " ").lower(), "n": f"{n:,}", "share": f"{n / max(n_ions, 1):.2%}"}
+        for name, n in ((found or {}).get("flags") or {}).items()
+    ]
+
+
+def _column_row(column: DensityColumn) -> dict[str, str]:
+    direction = "" if np.isnan(column.direction_deg) else f", along {column.direction_deg:.0f}°"
+    return {
+        "kind": column.kind + direction,
+        "center": ", ".join(_number(float(v), ".2f") for v in column.center) + f" {column.unit}",
+        "contrast": percent(column.contrast, column.contrast_error).replace("-", "−"),  # noqa: RUF001
+        "significance": f"{column.significance:.1f}",
+        "n": f"{column.n_ions:,}",
+    }
 
 
 def _structure_rows(found: Structure) -> list[tuple[str, str]]:

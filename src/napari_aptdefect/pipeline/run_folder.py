@@ -36,6 +36,7 @@ ION_SCHEMA: Final = pa.schema(
         ("defect_class", _DICTIONARY),
         ("defect_probability", pa.float32()),
         ("anomaly_score", pa.float32()),
+        ("flags", pa.uint8()),
     ]
 )
 """Columns of ``ions.parquet``: one row per ion, in file order."""
@@ -177,6 +178,11 @@ def write_defects(work: Path, defects: DefectTable) -> None:
 def write_voids(work: Path, voids: pa.Table) -> None:
     """Write ``voids.parquet``, a table of `VOID_SCHEMA`."""
     pq.write_table(voids.cast(VOID_SCHEMA), work / "voids.parquet", compression="zstd")
+
+
+def write_features(work: Path, features: pa.Table) -> None:
+    """Write ``features.parquet``: one row per ion that was used, with its index in the file."""
+    pq.write_table(features, work / "features.parquet", compression="zstd", row_group_size=1 << 18)
 
 
 def write_volumes(work: Path, grids: Sequence[VoxelGrid]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_aptdefect.apt.drift import Drift, correct_drift, estimate_drift
 from napari_aptdefect.apt.peak_drift import PeakDrift, check_units, estimate_peak_drift, normalize_masses
-from napari_aptdefect.data import Column, IonCloud
+from napari_aptdefect.data import IonCloud
 from napari_aptdefect.errors import EmptySelectionError, Issue, ParameterError
 from napari_aptdefect.pipeline.job import Job
 from napari_aptdefect.stage import Stage
@@ -47,8 +47,7 @@ def align_masses(job: Job, cloud: IonCloud, start: float, stop: float) -> Stage[
         return cloud, None
     job.note("peak drift", drift.issues)
     if wanted == "correct":
-        masses = Column.from_array("mass_da", normalize_masses(cloud.mass_da, drift))
-        cloud = replace(cloud, columns={**cloud.columns, "mass_da": masses})
+        cloud = cloud.with_columns(mass_da=normalize_masses(cloud.mass_da, drift))
     return cloud, drift
 
 
