@@ -43,7 +43,7 @@ class JobParams(Params):
     delay_s: float = param(0.0, title="Delay", description="Time of a step.", unit="s", ge=0)
 
 
-def grids(cloud: IonCloud, species) -> list[VoxelGrid]:
+def grids(cloud: IonCloud) -> list[VoxelGrid]:
     """Sharp counts of all ions, and the fraction of Ga, which is 1 in two voxels and about a half elsewhere."""
     counts = voxelize(cloud.xyz_nm, 2.0)
     share = np.where(counts.values > 0, 0.55, 0).astype(np.float32)
@@ -91,6 +91,7 @@ def fake_analyze(input_path, out, *, ranges=None, params=None, seed=0):
                 "defect_class": pa.DictionaryArray.from_arrays(defect, ["matrix", "solute_cluster"]),
                 "defect_probability": defect.astype(np.float32),
                 "anomaly_score": np.zeros(n, np.float32),
+                "flags": np.zeros(n, np.uint8),
             },
         )
         row = {
@@ -102,7 +103,7 @@ def fake_analyze(input_path, out, *, ranges=None, params=None, seed=0):
             "probability": 0.9, "anomaly_score": 1.5, "nearest_signature": None, "touches_surface": False,
         }  # fmt: skip
         write_defects(work, DefectTable(pa.Table.from_pylist([row], schema=DEFECT_SCHEMA)))
-        write_volumes(work, grids(cloud, species))
+        write_volumes(work, grids(cloud))
         (work / "report.html").write_text("<p>report</p>", encoding="utf-8")
         write_record(
             work,

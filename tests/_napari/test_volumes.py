@@ -153,6 +153,7 @@ def test_a_composition_becomes_an_image_and_a_surface(gl, make_napari_viewer_pro
     assert image.data[image.data > 0].mean() == pytest.approx(0.55, abs=0.05)
     assert json.loads(note(image)["params"])["min_ions"] == 5.0
     assert surface.name.startswith("wire.pos surface Ga = ")
+    assert viewer.layers[0].opacity < 0.5  # the ions let it show through
     assert image.iso_threshold == note(surface)["level"]
     lower, upper = viewer.layers[0].extent.world
     assert (surface.extent.world[0] > lower - 3).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,9 @@ from napari_aptdefect.pipeline.display_volumes import label_volume
 from napari_aptdefect.pipeline.run_folder import UNRANGED, RunFolder
 
 _COMPOSITION = "composition/"
+
+HAZE: Final = {"opacity": 0.12, "blending": "translucent_no_depth"}
+"""How ions are drawn around what shall show through them."""
 
 
 def run_layers(run: RunFolder, *, budget: int = DRAWN_IONS, seed: int = 0) -> list[LayerTuple]:
@@ -132,8 +135,7 @@ def _ion_layers(
         caption = f"{name} {what} (drawn {int(here.sum()):,} of {drawn.sample.n_ions:,})"
         data, attributes, layer_type = drawn_points(drawn.xyz_nm[here], colors[inside][here], features, caption, meta)
         if not inside and (defect > 0).any():
-            # a haze that the defects inside show through
-            attributes |= {"opacity": 0.12, "blending": "translucent_no_depth"}
+            attributes |= HAZE
         out.append((data, attributes, layer_type))
     return out
 

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 from napari_aptdefect._napari.forms import form_for
 from napari_aptdefect._napari.jobs import JobPanel, Scrolled, narrow_combo, refill
 from napari_aptdefect._napari.palette import species_colors
-from napari_aptdefect._napari.runs import range_colors
+from napari_aptdefect._napari.runs import HAZE, range_colors
 from napari_aptdefect._napari.sources import Source, find_sources
 from napari_aptdefect._napari.viewing import add_layers, in_words, note
 from napari_aptdefect._napari.volumes import DELOCALIZED, Shown, show_surface, show_volume
@@ -121,6 +121,10 @@ class VolumesAndSurfaces(QWidget):
         self.form.native.setEnabled(not running)
 
     def _on_done(self, shown: Shown) -> None:
+        for layer in self._viewer.layers:
+            if note(layer).get("kind") == "ions" and layer.opacity == 1:
+                # opaque ions would hide what they surround
+                layer.opacity, layer.blending = HAZE["opacity"], HAZE["blending"]
         add_layers(self._viewer, shown.layers)
         self.job.say(f"Done in {self.job.elapsed}: {shown.summary}")
 
