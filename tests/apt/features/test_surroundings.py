@@ -191,8 +191,9 @@ def test_a_rotation_changes_only_what_depends_on_the_frame(cloud, extra, table: 
         if column.set == "spatial":
             continue
         if on_grid:
-            assert abs(np.mean(a[known] - b[known])) <= 0.1 * np.std(a[known]) + 1e-9, column.name
-            assert np.corrcoef(a[known], b[known])[0, 1] > 0.85 or np.ptp(a[known]) == 0, column.name
+            assert abs(np.mean(a[known] - b[known])) <= 0.1 * np.std(a[known]) + 1e-3, column.name
+            if np.ptp(a[known]) > 0 and np.ptp(b[known]) > 0:
+                assert np.corrcoef(a[known], b[known])[0, 1] > 0.85, column.name
         else:
             far = np.abs(a[known] - b[known]) > 1e-3 * (np.abs(a[known]) + 1e-1)
             assert far.mean() < 1e-3, column.name  # ions on a sphere fall on either side of it

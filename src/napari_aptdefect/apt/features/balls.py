@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_aptdefect.data.tree import STACK_SIZE, PointTree, box_distance2, run_blocks
 from napari_aptdefect.errors import ParameterError
 from napari_aptdefect.fields import Frame
-from napari_aptdefect.stage import Stage
+from napari_aptdefect.stage import Stage, scaled
 
 VOXELS_PER_RADIUS: Final = 5
 _MAX_BYTES: Final = 12_000_000_000
@@ -180,8 +180,8 @@ def sum_in_balls(
         _add_columns(running, needed, columns, start, stop, sums)
 
     text = f"counts within {radius_nm:g} nm"
-    yield from run_blocks(accumulate, nx, block=4, message=text, workers=workers)
-    yield from run_blocks(add, nx, block=4, message=text, workers=workers)
+    yield from scaled(run_blocks(accumulate, nx, block=4, message=text, workers=workers), 0, 20)
+    yield from scaled(run_blocks(add, nx, block=4, message=text, workers=workers), 20, 100)
     return BallSums(frame, sums, radius_nm, int((2 * columns[:, 2] + 1).sum()))
 
 

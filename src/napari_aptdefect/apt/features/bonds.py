@@ -62,7 +62,7 @@ def columns(n_bonds: int, n_shell: int) -> tuple[FeatureColumn, ...]:
             "dihedral_resultant",
             "",
             "circular concentration of these angles: 1 when all are equal, 0 when they are spread evenly",
-            f"|mean of exp(i phi)| (Mardia & Jupp 2000, Eq. 2.3.4); {turn}",
+            f"|mean of exp(i phi)| (Mardia & Jupp, Directional Statistics, 2000, section 2.3); {turn}",
         ),
         (
             "dihedral_cos3",

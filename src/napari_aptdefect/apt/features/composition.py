@@ -102,7 +102,9 @@ class Chemistry:
     dopant_share
         Share of ions with a dopant among all ranged ions.
     main
-        Shape (N,), bool: the ion is one atom of the most abundant element.
+        Shape (N,), bool: the ion is one atom of the main element.
+    main_element
+        The element that most ions of one atom are of; empty without any.
     """
 
     kind: NDArray[np.int32]
@@ -113,6 +115,7 @@ class Chemistry:
     dopants: tuple[str, ...]
     dopant_share: float
     main: NDArray[np.bool_]
+    main_element: str
 
     @property
     def n_kinds(self) -> int:
@@ -158,7 +161,9 @@ def chemistry(ions: Sequence[Ion], species: NDArray[np.int64], params: FeatureSe
     ranged = np.array([ion.n_atoms > 0 for ion in ions], np.bool_)
     n_ranged = int(counts[ranged].sum()) if len(ions) else 0
     n_doped = int(counts[rows[:-1, -1] > 0].sum()) if len(ions) else 0
-    lone = np.array([[*ion.elements] == [(ranked[0], 1)] if ranked else False for ion in ions] + [False], np.bool_)
+    alone = [ion.elements[0][0] if ion.n_atoms == 1 else "" for ion in ions] + [""]
+    n_alone = {s: int(sum(c for c, one in zip(counts, alone, strict=False) if one == s)) for s in ranked}
+    main = max(ranked, key=lambda s: n_alone[s], default="")  # ties go to the more abundant
     return Chemistry(
         of_species[species],
         -classes[:, :-2],
@@ -167,7 +172,8 @@ def chemistry(ions: Sequence[Ion], species: NDArray[np.int64], params: FeatureSe
         elements,
         dopants,
         n_doped / n_ranged if n_ranged else 0.0,
-        lone[species],
+        np.array([one == main != "" for one in alone], np.bool_)[species],
+        main,
     )
 
 
@@ -227,9 +233,9 @@ def columns(chem: Chemistry, radii: tuple[float, ...], params: FeatureSetParams)
     add(
         f"charge_ratio_{at}",
         "",
-        f"share of 2+ and higher among the {chem.elements[0] if chem.elements else 'main'} ions of known charge within "
+        f"share of 2+ and higher among the one-atom {chem.main_element} ions of known charge within "
         f"{params.context_nm:g} nm, a measure of the field; missing without charge states",
-        "n(2+, 3+, ...) / n(1+, 2+, 3+, ...) (Kingham 1982, doi 10.1016/0039-6028(82)90264-4)",
+        "n(2+, 3+, ...) / n(1+, 2+, 3+, ...) (Kingham, Surf. Sci. 116, 273 (1982))",
     )
     add(
         f"multi_hit_share_{at}",

@@ -22,6 +22,7 @@ from napari_aptdefect.fields import Frame, support
 VOXEL_NM: Final = 0.5
 _NORMALIZED: Final = "normalized convolution, Knutsson & Westin 1993, doi 10.1109/CVPR.1993.341081"
 _LOW: Final = 0.5  # of the median density
+_RIM_NM: Final = 0.75
 _LEAST_GRADIENT: Final = 0.3  # of a distance; below it the nearest surface has no one direction
 _LEAST_WEIGHT: Final = 1e-3  # of the specimen within the kernel
 
@@ -37,7 +38,7 @@ class Region:
     inside
         Shape `frame.shape`, bool: voxels of the specimen, cavities included.
     low
-        Shape `frame.shape`, bool: those of them with less than half of the median density.
+        Shape `frame.shape`, bool: those of them with less than half of the median density, the rim left out.
     fields
         Shape (nx, ny, nz, 10), float32: signed depth below the surface, nm; its gradient; gradient of the density over
         the median density, 1/nm; gradient of the share of the first element of the ratio, 1/nm.
@@ -88,7 +89,9 @@ def find_region(
             total += np.float32(chem.n_atoms[k]) * some
         share = _ratio(frame.smooth(held, params.gradient_nm), frame.smooth(total, params.gradient_nm), 1e-2)
         _set_gradient(fields[..., 7:10], share, frame.voxel_nm)
-    return Region(frame, inside, inside & (sharp < _LOW * typical), fields)
+    # the outermost voxels are partly empty whatever the specimen is like
+    low = (depth > _RIM_NM) & (sharp < _LOW * typical)
+    return Region(frame, inside, low, fields)
 
 
 def columns(element: str | None, context: FeatureContext) -> tuple[FeatureColumn, ...]:

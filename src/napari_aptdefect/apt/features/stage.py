@@ -175,7 +175,7 @@ def _surrounding_columns(cutoff: float, radii: tuple[float, ...], wide: tuple[fl
             f"low_density_share_r{r:g}",
             "",
             f"share of the specimen within {r:g} nm where the density, over half a nm, is less than half of its median",
-            "voxels of low density / voxels of the specimen, in the ball",
+            "voxels of low density deeper than 0.75 nm / voxels of the specimen, in the ball",
         )
         for r in wide
     ]
