@@ -99,8 +99,8 @@ def test_a_stack_of_frames_keeps_the_frames_apart():
 def test_a_run_folder_becomes_layers(run_folder):
     layers = [Layer.create(*item) for item in run_layers(RunFolder(run_folder), budget=1000)]
     by_kind = {layer.metadata[KEY]["kind"]: layer for layer in layers}
-    assert [layer.metadata[KEY]["kind"] for layer in layers][:3] == ["grid"] * 3
-    assert list(by_kind) == ["grid", "run ions", "run defect ions", "box", "defect volumes", "defects"]
+    assert [layer.metadata[KEY]["kind"] for layer in layers][1:4] == ["grid"] * 3
+    assert list(by_kind) == ["run ions", "grid", "run defect ions", "box", "defect volumes", "defects"]
     inside = by_kind["run defect ions"]
     n_defect = int((RunFolder(run_folder).ions(["defect"])["defect"].to_numpy() > 0).sum())
     assert len(inside.data) == n_defect > 10

@@ -58,7 +58,7 @@ def test_run_adds_the_layers_of_the_run(gl, widget, pos, rrng, qtbot):
     finish(widget, qtbot)
     assert "1 defect in 4,000 ions" in widget.status.text()
     kinds = [note(layer)["kind"] for layer in viewer.layers]
-    assert kinds == [*["grid"] * 3, "run ions", "run defect ions", "box", "defect volumes", "defects"]
+    assert kinds == ["run ions", *["grid"] * 3, "run defect ions", "box", "defect volumes", "defects"]
     assert viewer.layers.selection.active.name == "result defects (1)"  # light under the mouse, its table at hand
     assert viewer.dims.ndisplay == 3
     assert not viewer.layers["result defects (1)"].editable

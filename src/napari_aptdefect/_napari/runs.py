@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from napari_aptdefect._napari.layers import LayerTuple, box_layer, defect_layers, drawn_points
+from napari_aptdefect._napari.layers import KEY, LayerTuple, box_layer, defect_layers, drawn_points
 from napari_aptdefect._napari.palette import class_colors, species_colors
 from napari_aptdefect._napari.volume_layers import standing_out, volume_layer
 from napari_aptdefect.data import DEFECT_CLASSES, Ion, VoxelGrid
@@ -41,9 +41,9 @@ def run_layers(run: RunFolder, *, budget: int = DRAWN_IONS, seed: int = 0) -> li
 
     Returns
     -------
-    From the bottom of the layer list to its top: density, compositions (the one in which something stands out most is
-    visible) and probability, ions outside of defects, ions of defects, the box, the volumes of the defects, and their
-    centers with the table.
+    From the bottom of the layer list to its top: ions outside of defects, density, compositions (the one in which
+    something stands out most is visible) and probability, ions of defects, the box, the volumes of the defects, and
+    their centers with the table.
     """
     record = run.record
     name = run.path.name
@@ -55,9 +55,13 @@ def run_layers(run: RunFolder, *, budget: int = DRAWN_IONS, seed: int = 0) -> li
         "seed": seed,
     }
     grids = run.volumes()
-    out = _grid_layers(grids, name, origin)
     drawn, species, names, defect, kind = _drawn_ions(run, budget, seed)
-    out += _ion_layers(drawn, species, names, defect, kind, name, origin)
+    ions = _ion_layers(drawn, species, names, defect, kind, name, origin)
+    outside = [layer[1]["metadata"][KEY]["kind"] == "run ions" for layer in ions]
+    # what is drawn first is covered: a volume lies over the haze of the ions around it, and under those of defects
+    out = [layer for layer, first in zip(ions, outside, strict=True) if first]
+    out += _grid_layers(grids, name, origin)
+    out += [layer for layer, first in zip(ions, outside, strict=True) if not first]
     out.append(box_layer(drawn, name, origin))
     labels = label_volume(*_defect_ions(run), grids["density"]) if "density" in grids else None
     return out + defect_layers(run.defects(), labels, name, origin)
