@@ -52,6 +52,17 @@ def test_bounded_cells_equal_qhull(rng):
         assert float(cells.reach_nm[i]) == pytest.approx(reach, rel=1e-6)
 
 
+def test_face_orders_are_those_of_qhull(rng):
+    xyz = rng.random((600, 3)).astype(np.float32)
+    cells = drain(voronoi_cells(xyz, VoronoiParams(face_threshold=0)))
+    qhull = Voronoi(xyz.astype(float))
+    expected = np.zeros((len(xyz), 6), int)
+    for pair, vertices in zip(qhull.ridge_points, qhull.ridge_vertices, strict=True):
+        expected[pair, min(len(vertices), 8) - 3] += 1
+    np.testing.assert_array_equal(cells.face_orders[cells.bounded], expected[cells.bounded])
+    assert not cells.cut_by_hull.any()
+
+
 def test_bounded_is_said_exactly_of_cells_within_the_limit(rng):
     xyz = rng.random((800, 3)).astype(np.float32)
     cells = drain(voronoi_cells(xyz, VoronoiParams(limit_nm=0.2)))
@@ -84,19 +95,22 @@ def test_cells_fill_the_box(rng, n):
 
 
 @pytest.mark.parametrize(
-    ("basis", "faces", "reach"),
+    ("basis", "orders", "reach", "sphericity"),
     [
-        ([[0, 0, 0]], 6, 3**0.5 / 2),
-        ([[0, 0, 0], [0.5, 0.5, 0.5]], 14, 5**0.5 / 4),  # bcc: truncated octahedron
-        ([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], 12, 0.5),  # fcc: rhombic dodecahedron
+        ([[0, 0, 0]], [0, 6, 0, 0, 0, 0], 3**0.5 / 2, 0.8060),
+        ([[0, 0, 0], [0.5, 0.5, 0.5]], [0, 6, 0, 8, 0, 0], 5**0.5 / 4, 0.9099),  # bcc: truncated octahedron
+        # fcc: rhombic dodecahedron
+        ([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], [0, 12, 0, 0, 0, 0], 0.5, 0.9047),
     ],
 )
-def test_cubic_lattices(basis, faces, reach):
+def test_cubic_lattices(basis, orders, reach, sphericity):
     xyz, bulk = lattice(basis, 6)
     cells = drain(voronoi_cells(xyz))
     assert bulk.any()
     assert cells.bounded[bulk].all()
-    assert set(cells.n_faces[bulk]) == {faces}
+    assert set(cells.n_faces[bulk]) == {sum(orders)}
+    assert set(map(tuple, cells.face_orders[bulk].tolist())) == {tuple(orders)}
+    np.testing.assert_allclose(cells.sphericity[bulk], sphericity, atol=5e-5)
     np.testing.assert_allclose(cells.volume_nm3[bulk], 0.125 / len(basis), rtol=1e-6)
     np.testing.assert_allclose(cells.reach_nm[bulk], 0.5 * reach, rtol=1e-6)
     np.testing.assert_allclose(cells.offset_nm[bulk], 0, atol=1e-8)
@@ -107,6 +121,7 @@ def test_rounded_lattice_far_from_the_origin_keeps_its_faces():
     xyz, bulk = lattice([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], 6, scale=0.405)
     cells = drain(voronoi_cells((xyz + 100).astype(np.float32)))
     assert set(cells.n_faces[bulk]) == {12}
+    assert set(map(tuple, cells.face_orders[bulk].tolist())) == {(0, 12, 0, 0, 0, 0)}
     np.testing.assert_allclose(cells.volume_nm3[bulk], 0.405**3 / 4, rtol=1e-4)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from napari_aptdefect.data.polyhedron import N_START, TOUCH, Polyhedron, copy_into, cut, new_polyhedron, radius2
+from napari_aptdefect.data.polyhedron import N_START, NO_ROOM, TOUCH, Polyhedron, copy_into, cut, larger, radius2
 from napari_aptdefect.data.tree import PointTree, box_distance2, insert_sorted, nearest
 
 N_OUTER = N_START + 6
@@ -15,7 +15,9 @@ N_OUTER = N_START + 6
 BATCH = 64
 """Neighbors that are found in one walk through the tree."""
 
-_FIRST = 32  # neighbors taken unseen: the mean security ball of random points holds three times as many
+FIRST = 32
+"""Neighbors that are taken unseen: the mean security ball of random points holds three times as many."""
+
 _WIDE = 2.0  # from this ratio of squared radii on, it pays to ask which nodes the vertices see
 
 
@@ -56,8 +58,10 @@ def start_cell(
         p.plane[:, f : f + 2] = 0.0
         p.neighbor[f : f + 2] = -1
         x, y, z = 1.0 * (a == 0), 1.0 * (a == 1), 1.0 * (a == 2)
-        n = cut(p, n, f, -x, -y, -z, low, TOUCH * limit) or n
-        n = cut(p, n, f + 1, x, y, z, high, TOUCH * limit) or n
+        if low < np.inf:
+            n = cut(p, n, f, -x, -y, -z, low, TOUCH * limit) or n
+        if high < np.inf:
+            n = cut(p, n, f + 1, x, y, z, high, TOUCH * limit) or n
     return p, n, N_OUTER
 
 
@@ -90,31 +94,96 @@ def clip_cell(
     -------
     The cell (another one where it needed more room), its number of vertices, and of faces ever made.
     """
-    far2 = radius2(p, n)
-    wanted = _FIRST
-    n_found = nearest(tree, row, wanted, 4.0 * far2, True, stack, waiting2, distance2, found)
-    while n_found:
-        last2 = distance2[n_found - 1]
-        for i in range(n_found):
-            if distance2[i] > 4.0 * far2:
-                return p, n, m
-            length = np.sqrt(distance2[i])
-            nx = (np.float64(tree.xyz[found[i], 0]) - tree.xyz[row, 0]) / length
-            ny = (np.float64(tree.xyz[found[i], 1]) - tree.xyz[row, 1]) / length
-            nz = (np.float64(tree.xyz[found[i], 2]) - tree.xyz[row, 2]) / length
-            left = cut(p, n, m, nx, ny, nz, 0.5 * length, TOUCH * length)
-            while left < 0:
-                larger = new_polyhedron(2 * p.vertex.shape[1], 2 * p.plane.shape[1])
-                copy_into(larger, p, n, m, 1.0)
-                p = larger
-                left = cut(p, n, m, nx, ny, nz, 0.5 * length, TOUCH * length)
-            if left > 0:
-                p.neighbor[m] = found[i]
-                n, m, far2 = left, m + 1, radius2(p, left)
-        if n_found < wanted or last2 > 4.0 * far2:
-            return p, n, m
-        wanted = BATCH
-        n_found = _cutting(p, n, tree, row, 4.0 * far2, 4.0 * far2 > _WIDE * last2, stack, distance2, found)
+    far2 = 4.0 * radius2(p, n)
+    n_found = nearest(tree, row, FIRST, far2, True, stack, waiting2, distance2, found)
+    p, n, m = cut_by_rows(p, n, m, tree, row, distance2, found, 0, n_found)
+    if n_found < FIRST:
+        return p, n, m
+    return finish_cell(p, n, m, tree, row, distance2[n_found - 1], stack, distance2, found)
+
+
+@njit(cache=True, nogil=True)
+def cut_by_rows(
+    p: Polyhedron,
+    n: int,
+    m: int,
+    tree: PointTree,
+    row: int,
+    distance2: NDArray[np.float64],
+    found: NDArray[np.int32],
+    start: int,
+    stop: int,
+) -> tuple[Polyhedron, int, int]:
+    """Cut the cell of a row by the planes halfway to the rows found, from start to stop, nearest first.
+
+    Returns
+    -------
+    As `clip_cell`; rows too far away to cut anything are left out.
+    """
+    n, m, start = _cut_by_rows(p, n, m, tree, row, distance2, found, start, stop)
+    while start < stop:
+        p = larger(p, n, m)
+        n, m, start = _cut_by_rows(p, n, m, tree, row, distance2, found, start, stop)
+    return p, n, m
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _cut_by_rows(
+    p: Polyhedron,
+    n: int,
+    m: int,
+    tree: PointTree,
+    row: int,
+    distance2: NDArray[np.float64],
+    found: NDArray[np.int32],
+    start: int,
+    stop: int,
+) -> tuple[int, int, int]:
+    # returns the row at which room ran out, and `stop` at the end
+    x, y, z = np.float64(tree.xyz[row, 0]), np.float64(tree.xyz[row, 1]), np.float64(tree.xyz[row, 2])
+    far2 = 4.0 * radius2(p, n)
+    for i in range(start, stop):
+        if distance2[i] > far2:
+            break
+        other, length = found[i], np.sqrt(distance2[i])
+        dx, dy, dz = tree.xyz[other, 0] - x, tree.xyz[other, 1] - y, tree.xyz[other, 2] - z
+        if not _cuts(p, n, dx, dy, dz, length):
+            continue
+        left = cut(p, n, m, dx / length, dy / length, dz / length, 0.5 * length, TOUCH * length)
+        if left == NO_ROOM:
+            return n, m, i
+        if left > 0:
+            p.neighbor[m] = other
+            n, m = left, m + 1
+            far2 = 4.0 * radius2(p, n)
+    return n, m, stop
+
+
+@njit(cache=True, nogil=True)
+def finish_cell(
+    p: Polyhedron,
+    n: int,
+    m: int,
+    tree: PointTree,
+    row: int,
+    done2: float,
+    stack: NDArray[np.int32],
+    distance2: NDArray[np.float64],
+    found: NDArray[np.int32],
+) -> tuple[Polyhedron, int, int]:
+    """Go on cutting a cell that all rows up to a squared distance of `done2` (nm2) have cut already.
+
+    Returns
+    -------
+    As `clip_cell`.
+    """
+    far2 = 4.0 * radius2(p, n)
+    n_found = len(found)
+    while done2 <= far2 and n_found == len(found):
+        n_found = _cutting(p, n, tree, row, far2, far2 > _WIDE * done2, stack, distance2, found)
+        if n_found:
+            p, n, m = cut_by_rows(p, n, m, tree, row, distance2, found, 0, n_found)
+            done2, far2 = distance2[n_found - 1], 4.0 * radius2(p, n)
     return p, n, m
 
 
@@ -154,14 +223,14 @@ def _cutting(
     return n_found
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _cuts(p: Polyhedron, n: int, dx: float, dy: float, dz: float, length: float) -> bool:
-    # the very arithmetic of `cut`, so that both agree to the last bit
-    nx, ny, nz = dx / length, dy / length, dz / length
-    highest = -np.inf
+    # the very arithmetic of `cut`, so that both agree to the last bit; a sum, because it runs on several lanes
+    nx, ny, nz, d, touch = dx / length, dy / length, dz / length, 0.5 * length, TOUCH * length
+    n_above = 0
     for v in range(n):
-        highest = max(highest, p.vertex[0, v] * nx + p.vertex[1, v] * ny + p.vertex[2, v] * nz - 0.5 * length)
-    return highest > TOUCH * length
+        n_above += p.vertex[0, v] * nx + p.vertex[1, v] * ny + p.vertex[2, v] * nz - d > touch
+    return n_above > 0
 
 
 @njit(cache=True, nogil=True)
