@@ -49,7 +49,7 @@ def _voids(*balls: tuple[tuple[float, float, float], float], alarm: float = 1e-9
     ones = np.ones(k)
     return Voids(
         center, center - 0.1, center + 0.1, radius, radius - 0.1, radius + 0.1, 0.9 * ones, 50 * ones, 40 * ones,
-        alarm * ones, _ALARMS, 1.0, k,
+        ones, alarm * ones, _ALARMS, 1.0, k,
     )  # fmt: skip
 
 
@@ -128,3 +128,13 @@ def test_a_void_at_the_zone_that_is_not_judged_touches_the_surface() -> None:
     (one,) = joint.defects.defects
     assert one.touches_surface
     assert one.probability == pytest.approx(0.97)
+
+
+def test_what_is_not_sure_enough_becomes_no_defect() -> None:
+    xyz = _xyz()
+    group = np.flatnonzero(_gap(xyz) < 1.0)
+    before = _defects(xyz, _defect("void", group))
+    joint = join_voids(before, _voids(((5, 5, 5), 1.2), alarm=0.2), _evidence(xyz), _PARAMS, 0.05)
+    assert joint.void_defect.tolist() == [0]
+    (one,) = joint.defects.defects
+    np.testing.assert_array_equal(one.rows, group)  # the search's own finding stays

@@ -60,7 +60,10 @@ def void_table(voids: Voids, void_defect: NDArray[np.int32]) -> pa.Table:
         for axis, name in enumerate("xyz"):
             columns[f"center_{name}{bound}_nm"] = center[:, axis]
         columns[f"radius{bound}_nm"] = getattr(voids, f"radius{bound}_nm")
-    columns |= {name: getattr(voids, name) for name in ("depletion", "n_missing", "log_bayes", "false_alarm")}
+    columns |= {
+        name: getattr(voids, name)
+        for name in ("depletion", "n_missing", "log_bayes", "local_dispersion", "false_alarm")
+    }
     return pa.table({field.name: columns[field.name] for field in VOID_SCHEMA}, schema=VOID_SCHEMA)
 
 

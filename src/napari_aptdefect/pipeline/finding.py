@@ -21,7 +21,7 @@ from napari_aptdefect.errors import EmptySelectionError, Issue, ParameterError
 from napari_aptdefect.fields import Frame
 from napari_aptdefect.pipeline.checks import check_geometry
 from napari_aptdefect.pipeline.job import Job
-from napari_aptdefect.pipeline.notes import range_notes, specimen_notes
+from napari_aptdefect.pipeline.notes import range_notes, specimen_notes, void_notes
 from napari_aptdefect.pipeline.outputs import Found
 from napari_aptdefect.pipeline.params import AnalysisParams
 from napari_aptdefect.pipeline.sequence import Evaporation, align_masses, align_places, sequence_notes
@@ -87,6 +87,7 @@ def find_with(job: Job, cloud: IonCloud, table: RangeTable, name: str, masses: P
     evaporation = Evaporation(masses, places)
     notes = [
         *specimen_notes(measured.features.judged, joint.defects, normalized),
+        *void_notes(voids, joint.void_defect),
         *sequence_notes(evaporation, job),
         *range_notes(job.issues),
     ]
@@ -197,7 +198,7 @@ def _judge(
     defects: Defects = yield from job.run(
         "defects", find_defects(evidence, measured.graph, chance, clusters.threshold, params.defects), 86, 88
     )
-    return fused, clusters, join_voids(defects, voids, evidence, params.defects)
+    return fused, clusters, join_voids(defects, voids, evidence, params.defects, params.voids.false_alarms)
 
 
 def _describe_all(

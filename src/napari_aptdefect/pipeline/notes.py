@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from napari_aptdefect.apt.defects import Defects
 from napari_aptdefect.apt.normalize import Normalized
+from napari_aptdefect.apt.voids import ROUGH, Voids
 from napari_aptdefect.apt.voronoi import VoronoiParams, consistency
 from napari_aptdefect.errors import EmptySelectionError
 from napari_aptdefect.pipeline.specimen import Described
@@ -29,6 +30,26 @@ def specimen_notes(judged: NDArray[np.bool_], defects: Defects, normalized: Norm
     n_left = int((~normalized.used).sum())
     if n_left:
         notes.append(f"{n_left} ions were left out (no finite position, or isolated noise).")
+    return notes
+
+
+def void_notes(voids: Voids | None, void_defect: NDArray[np.int32]) -> list[str]:
+    """What to think of the voids of the particle filter, in sentences."""
+    if voids is None or not len(voids):
+        return []
+    notes = []
+    n_left = int((void_defect == 0).sum())
+    if n_left:
+        notes.append(
+            f"{_number(n_left, 'place')} that could be a void by chance statistics alone became no defect: around them "
+            "the density varies by more than chance (see voids.parquet)."
+        )
+    rough = (void_defect > 0) & (voids.local_dispersion > ROUGH)
+    if rough.any():
+        notes.append(
+            f"{int(rough.sum())} of the {int((void_defect > 0).sum())} voids lie where the density varies all around "
+            "by more than chance, as between grains or phases: there a thin place can pass for a void."
+        )
     return notes
 
 

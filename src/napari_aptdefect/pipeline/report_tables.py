@@ -249,6 +249,7 @@ def _void_rows(voids: pa.Table) -> Iterator[dict[str, str]]:
             "interval": f"{_number(row['radius_low_nm'], '.2f')} to {_number(row['radius_high_nm'], '.2f')}",
             "depletion": f"{100 * row['depletion']:.0f} %",
             "missing": _number(row["n_missing"], ".3g"),
+            "rough": _number(row["local_dispersion"], ".2f"),
             "false_alarm": "below 0.001" if row["false_alarm"] < 1e-3 else _number(row["false_alarm"], ".2g"),
         }
 

@@ -43,7 +43,7 @@ ION_SCHEMA: Final = pa.schema(
 
 VOID_SCHEMA: Final = pa.schema(
     [
-        ("defect", pa.int32()),  # number in defects.parquet; 0 for a void without ions at its rim
+        ("defect", pa.int32()),  # number in defects.parquet; 0 for one that is not sure enough
         *(
             (f"{name}{bound}_nm", pa.float64())
             for name in ("center_x", "center_y", "center_z", "radius")
@@ -52,6 +52,7 @@ VOID_SCHEMA: Final = pa.schema(
         ("depletion", pa.float64()),  # share of the ions that is missing inside
         ("n_missing", pa.float64()),
         ("log_bayes", pa.float64()),
+        ("local_dispersion", pa.float64()),  # NaN where too little of the surroundings is known
         ("false_alarm", pa.float64()),
     ]
 )

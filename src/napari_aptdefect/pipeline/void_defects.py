@@ -27,14 +27,17 @@ class Joint:
     defects
         All defects, the most probable first.
     void_defect
-        Number of the defect that each void became, shape (K,); 0 for a void without ions at its rim.
+        Number of the defect that each void became, shape (K,); 0 for one that is not sure enough, or without ions at
+        its rim.
     """
 
     defects: Defects
     void_defect: NDArray[np.int32]
 
 
-def join_voids(defects: Defects, voids: Voids | None, evidence: Evidence, params: DefectsParams) -> Joint:
+def join_voids(
+    defects: Defects, voids: Voids | None, evidence: Evidence, params: DefectsParams, false_alarms: float = np.inf
+) -> Joint:
     """Put voids among the defects.
 
     Parameters
@@ -47,6 +50,9 @@ def join_voids(defects: Defects, voids: Voids | None, evidence: Evidence, params
         The ions.
     params
         The parameters of that search: a defect that loses ions to voids and keeps fewer than the least is dropped.
+    false_alarms
+        Voids that chance may be expected to make in a specimen of this size; what is less sure, because its
+        surroundings are rough, becomes no defect.
 
     Notes
     -----
@@ -56,8 +62,11 @@ def join_voids(defects: Defects, voids: Voids | None, evidence: Evidence, params
     """
     if voids is None or not len(voids):
         return Joint(defects, np.zeros(0, np.int32))
+    sure = np.append(False, voids.false_alarm <= -np.expm1(-false_alarms))
     rim = label_rims(evidence.xyz_nm, voids, _RIM_NM)
+    rim[~sure[rim]] = 0
     seen = label_rims(evidence.xyz_nm, voids, _SEEN_NM)
+    seen[~sure[seen]] = 0
     kept = []
     for one in defects.defects:
         explained = _thinned(one, evidence) and float((seen[one.rows] > 0).mean()) >= _EXPLAINED

@@ -64,6 +64,23 @@ def test_void_free_box_gives_none() -> None:
     assert 0.6 < found.dispersion < 1.6
 
 
+def test_thin_places_in_rough_surroundings_are_less_sure(found: Voids) -> None:
+    xyz, rng = _box(seed=6, side=16.0), np.random.default_rng(6)
+    grains = np.where(rng.random((8, 8, 8)) < 0.5, 0.5, 1.0)  # of 2.5 nm, in one half of the box
+    kept = np.where(xyz[:, 0] < 9, 1.0, grains[tuple((xyz / 2.5).astype(int).T)])
+    ball = np.linalg.norm(xyz - [4, 8, 8], axis=1) < 1.3
+    rough = _find(xyz[(rng.random(len(xyz)) < kept) & ~ball])
+    real = np.linalg.norm(rough.center_nm - [4, 8, 8], axis=1) < 0.5
+    assert real.sum() == 1
+    assert rough.local_dispersion[real] < 1.4
+    assert rough.false_alarm[real] < 1e-3
+    grain = rough.center_nm[:, 0] > 11
+    assert grain.any()
+    assert (rough.local_dispersion[grain] > 1.4).all()
+    assert (rough.false_alarm[grain] > rough.false_alarms.probability(rough.log_bayes[grain])).all()
+    np.testing.assert_array_equal(found.false_alarm, found.false_alarms.probability(found.log_bayes))
+
+
 def test_zone_of_low_density_is_no_void() -> None:
     xyz, rng = _box(seed=5), np.random.default_rng(5)
     inside = np.linalg.norm(xyz - 7, axis=1) < 2.5

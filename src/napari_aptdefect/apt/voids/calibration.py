@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_aptdefect.apt.voids.background import Field, refine
-from napari_aptdefect.apt.voids.candidates import LEAST_LOG_RATIO, measure_dispersion, peaks, prune, scan
+from napari_aptdefect.apt.voids.candidates import LEAST_LOG_RATIO, Roughness, peaks, prune, scan
 from napari_aptdefect.apt.voids.model import FalseAlarms
 from napari_aptdefect.apt.voids.search import Setting, sample_all
 from napari_aptdefect.fields import Frame
@@ -45,7 +45,7 @@ def calibrate(setting: Setting) -> Stage[FalseAlarms]:
         cloud = replace(setting, field=null, dispersion=1.0)
         states = peaks(scan(null, setting.table), null, LEAST_LOG_RATIO, setting.params.max_candidates)
         states, _ = prune(states, null, open_, setting.table, setting.scale_error, LEAST_LOG_RATIO, cloud.multiply)
-        dispersion.append(measure_dispersion(null, setting.table, open_))
+        dispersion.append(Roughness.of(null, setting.table, open_).dispersion())
         rows = np.arange(min(len(states), _PER_CLOUD))
         samples = yield from sample_all(cloud, states, states, rows, 1000 + i)
         found.append(samples.log_bayes)

@@ -12,6 +12,7 @@ from scipy import fft, ndimage
 from napari_aptdefect.apt.voids.background import Field
 from napari_aptdefect.apt.voids.likelihood import Window, log_ratio
 from napari_aptdefect.apt.voids.profile import Table, kernel
+from napari_aptdefect.fields import Frame
 
 SCALES_NM = (0.45, 0.6, 0.8, 1.05, 1.4, 1.8, 2.4, 3.2, 4.2)
 """Radii of the scan."""
@@ -22,6 +23,8 @@ LEAST_LOG_RATIO = 6.0
 _DEPLETION = 0.95
 _DISPERSION_NM = 0.8
 _IQR_OF_NORMAL = 1.349
+_SURROUNDINGS_NM = 5.0  # as wide as the background: wider structure is in it
+_LEAST_VOXELS = 500
 _BORDER_NM = 1.5
 
 
@@ -75,32 +78,63 @@ def scan(field: Field, table: Table, transmission: NDArray[np.float32] | None = 
     return Scan(best, which)
 
 
-def measure_dispersion(field: Field, table: Table, transmission: NDArray[np.float32]) -> float:
-    """Variance of the counts over that of Poisson's law, for the weighted count of a small ball.
+@dataclass(frozen=True, eq=False)
+class Roughness:
+    """How much the counts scatter around their expectation, at the scale of small voids.
 
     Parameters
     ----------
-    field
-        Counts and background.
-    table
-        Profiles.
-    transmission
-        What known voids leave of the background, shape of the grid.
-
-    Notes
-    -----
-    From the quartiles of the matched filter sum h_v (N_v - B_v) / sqrt(sum h_v^2 B_v) for a ball of 0.8 nm. A crystal
-    gives less than 1, because a site holds one ion at most; clusters and steps of the density give more.
+    deviation
+        Matched filter sum h_v (N_v - B_v) / sqrt(sum h_v^2 B_v) for a ball of 0.8 nm, shape of the grid: standard
+        normal where chance alone is at work.
+    known
+        Voxels where it means something.
+    frame
+        The grid.
     """
-    profile = kernel(table, _DISPERSION_NM, field.frame.voxel_nm)
-    expected = field.expected * transmission
-    shape = [fft.next_fast_len(n + max(profile.shape) // 2, real=True) for n in expected.shape]
-    excess = _convolved(shape, expected.shape, (fft.rfftn(field.counts - expected, shape, workers=-1), profile))
-    variance = _convolved(shape, expected.shape, (fft.rfftn(expected, shape, workers=-1), profile**2))
-    deep = field.centers & (variance > 1e-3 * float(variance.max(initial=0.0)))
-    if not deep.any():
-        return 1.0
-    low, high = np.percentile(excess[deep] / np.sqrt(variance[deep]), [25, 75])
+
+    deviation: NDArray[np.float32]
+    known: NDArray[np.bool_]
+    frame: Frame
+
+    @classmethod
+    def of(cls, field: Field, table: Table, transmission: NDArray[np.float32]) -> Roughness:
+        """Compare the counts with the background that known voids leave."""
+        profile = kernel(table, _DISPERSION_NM, field.frame.voxel_nm)
+        expected = field.expected * transmission
+        shape = [fft.next_fast_len(n + max(profile.shape) // 2, real=True) for n in expected.shape]
+        excess = _convolved(shape, expected.shape, (fft.rfftn(field.counts - expected, shape, workers=-1), profile))
+        variance = _convolved(shape, expected.shape, (fft.rfftn(expected, shape, workers=-1), profile**2))
+        known = field.centers & (variance > 1e-3 * float(variance.max(initial=0.0)))
+        deviation = np.divide(excess, np.sqrt(np.maximum(variance, 0)), out=np.zeros_like(excess), where=known)
+        return cls(deviation, known, field.frame)
+
+    def dispersion(self) -> float:
+        """Variance of the counts over that of Poisson's law, from the quartiles over the whole specimen.
+
+        A crystal gives less than 1, because a site holds one ion at most; clusters and steps of the density give more.
+        """
+        return _from_quartiles(self.deviation[self.known]) if self.known.any() else 1.0
+
+    def around(self, centers_nm: NDArray[np.float64], radius_nm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same within 5 nm of the surface of each void, shape (K,); NaN where too little is known there."""
+        out = np.full(len(centers_nm), np.nan)
+        for k, (center, radius) in enumerate(zip(centers_nm, radius_nm, strict=True)):
+            reach = (radius + _SURROUNDINGS_NM) / self.frame.voxel_nm
+            middle = (center - self.frame.origin_nm) / self.frame.voxel_nm - 0.5
+            low = np.maximum(np.ceil(middle - reach), 0).astype(int)
+            high = np.minimum(np.floor(middle + reach) + 1, self.frame.shape).astype(int)
+            here = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+            axes = np.ogrid[here]
+            distance2 = sum((axis - m) ** 2 for axis, m in zip(axes, middle, strict=True))
+            inside = self.known[here] & (distance2 <= reach**2) & (distance2 > (radius / self.frame.voxel_nm) ** 2)
+            if inside.sum() >= _LEAST_VOXELS:
+                out[k] = _from_quartiles(self.deviation[here][inside])
+        return out
+
+
+def _from_quartiles(values: NDArray[np.float32]) -> float:
+    low, high = np.percentile(values, [25, 75])
     return float(((high - low) / _IQR_OF_NORMAL) ** 2)
 
 

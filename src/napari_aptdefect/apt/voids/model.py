@@ -12,6 +12,10 @@ from napari_aptdefect.stage import Params, param
 R_LOW_NM, R_HIGH_NM = 0.3, 5.0
 """Range of the log-uniform prior of the radius."""
 
+ROUGH = 1.4
+"""Dispersion within 5 nm of a void, over that of the specimen, above which its surroundings are rough: two to three
+standard errors more."""
+
 
 class VoidParams(Params):
     """Parameters of `find_voids`."""
@@ -153,8 +157,13 @@ class Voids:
         Detected ions that are missing because of the void: posterior mean, shape (K,).
     log_bayes
         Natural logarithm of the Bayes factor of the void against none there, shape (K,).
+    local_dispersion
+        Variance of the counts over that of Poisson's law within 5 nm of each void, at the scale of small voids, shape
+        (K,); NaN where too little of the surroundings is known. Above 1.4 there, density varies by more than chance all
+        around, as between the grains of a polycrystal, and a thin place is nothing special.
     false_alarm
-        Probability that a void-free specimen of this size gives such evidence somewhere, shape (K,).
+        Probability that a void-free specimen of this size gives such evidence somewhere, shape (K,); in rough
+        surroundings of the evidence divided by their dispersion.
     false_alarms
         The calibration behind it.
     dispersion
@@ -173,6 +182,7 @@ class Voids:
     depletion: NDArray[np.float64]
     n_missing: NDArray[np.float64]
     log_bayes: NDArray[np.float64]
+    local_dispersion: NDArray[np.float64]
     false_alarm: NDArray[np.float64]
     false_alarms: FalseAlarms
     dispersion: float

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_aptdefect.apt.voids.background import count_dithered, effective_blur, make_field, refine
 from napari_aptdefect.apt.voids.calibration import calibrate
-from napari_aptdefect.apt.voids.candidates import LEAST_LOG_RATIO, measure_dispersion, peaks, prune, scan
+from napari_aptdefect.apt.voids.candidates import LEAST_LOG_RATIO, Roughness, peaks, prune, scan
 from napari_aptdefect.apt.voids.joint import neighbor_pairs
 from napari_aptdefect.apt.voids.likelihood import N_STATE
-from napari_aptdefect.apt.voids.model import FalseAlarms, VoidParams, Voids
+from napari_aptdefect.apt.voids.model import ROUGH, FalseAlarms, VoidParams, Voids
 from napari_aptdefect.apt.voids.profile import build_table
 from napari_aptdefect.apt.voids.sampler import ZONE_MEAN
 from napari_aptdefect.apt.voids.search import Samples, Setting, refine_jointly, sample_all
@@ -97,13 +97,15 @@ def find_voids(
     places = _candidates(setting, setting.open())
     alarms: FalseAlarms = yield from _scaled(calibrate(setting), 20, 45)
     left = setting.transmission(places)
-    dispersion = measure_dispersion(setting.field, table, left) / alarms.dispersion
+    dispersion = Roughness.of(setting.field, table, left).dispersion() / alarms.dispersion
     setting = replace(setting, dispersion=max(dispersion, 1.0))
     bar = alarms.threshold(params.false_alarms)
     samples, n_looked = yield from _scaled(_detect(setting, places, bar), 45, 90)
     measured = replace(setting, dispersion=float(np.clip(dispersion, *_DISPERSION)))
     samples = yield from _scaled(refine_jointly(measured, samples), 90, 100)
-    return _summarize(samples, setting, alarms, dispersion, n_looked)
+    rough = Roughness.of(setting.field, table, setting.transmission(samples.means))
+    local = rough.around(samples.means[:, :3], np.exp(samples.means[:, 3])) / alarms.dispersion
+    return _summarize(samples, setting, alarms, dispersion, local, n_looked)
 
 
 def _checked(
@@ -186,9 +188,16 @@ def _near(states: NDArray[np.float64], changed: NDArray[np.float64], reach_nm: f
     return np.array([i for i, near in enumerate(pairs) if (near >= len(states)).any()], np.int64)
 
 
-def _summarize(samples: Samples, setting: Setting, alarms: FalseAlarms, dispersion: float, n_looked: int) -> Voids:
+def _summarize(
+    samples: Samples,
+    setting: Setting,
+    alarms: FalseAlarms,
+    dispersion: float,
+    local: NDArray[np.float64],
+    n_looked: int,
+) -> Voids:
     order = np.argsort(-samples.log_bayes, kind="stable")
-    particles, evidence = samples.particles[order], samples.log_bayes[order]
+    particles, evidence, local = samples.particles[order], samples.log_bayes[order], local[order]
     rng = np.random.default_rng(np.random.SeedSequence([setting.seed, 3]))
     model_error = setting.params.shape_error_percent / 100 * rng.standard_normal(particles.shape[:2])
     particles[..., 3] += model_error
@@ -208,11 +217,21 @@ def _summarize(samples: Samples, setting: Setting, alarms: FalseAlarms, dispersi
         depletion=depletion.mean(axis=1),
         n_missing=density * (depletion * 4 / 3 * np.pi * radius**3).mean(axis=1),
         log_bayes=evidence,
-        false_alarm=alarms.probability(evidence),
+        local_dispersion=local,
+        false_alarm=alarms.probability(evidence * _discount(local, setting.dispersion)),
         false_alarms=alarms,
         dispersion=dispersion,
         n_candidates=n_looked,
     )
+
+
+def _discount(local: NDArray[np.float64], used: float) -> NDArray[np.float64]:
+    """Factor on the evidence where the surroundings scatter by more than the dispersion that it was divided by.
+
+    What scatters by up to a few standard errors more is taken for chance.
+    """
+    rough = np.nan_to_num(local, nan=1.0) > ROUGH * used
+    return np.where(rough, used / np.where(rough, local, 1.0), 1.0)
 
 
 def _scaled(stage: Generator[Progress, None, T], start: float, stop: float) -> Stage[T]:
