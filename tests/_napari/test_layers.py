@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from napari.layers import Layer
 
 from napari_aptdefect._napari.frames import grid_to_zyx, to_zyx
-from napari_aptdefect._napari.layers import KEY, cloud_layers, image_layer, unique_names
+from napari_aptdefect._napari.layers import KEY, cloud_layers, defect_layers, image_layer, unique_names
 from napari_aptdefect._napari.palette import species_colors
 from napari_aptdefect._napari.runs import run_layers
 from napari_aptdefect._napari.volume_layers import volume_layer
 from napari_aptdefect.apt.delocalize import voxelize
-from napari_aptdefect.data import HaadfImage, Ion, RangeTable, VoxelGrid
+from napari_aptdefect.data import DEFECT_SCHEMA, DefectTable, HaadfImage, Ion, RangeTable, VoxelGrid
 from napari_aptdefect.pipeline.run_folder import RunFolder
 
 
@@ -116,3 +117,15 @@ def test_a_run_folder_becomes_layers(run_folder):
     assert labels.data[tuple(voxel)] == 1
     assert labels.features["index"].tolist()[-1] == 1
     assert layers[-1].name == "wire_run defects (1)"
+
+
+@pytest.mark.parametrize(("n", "last"), [(12, "void 12"), (13, "13")])
+def test_labels_of_many_defects_are_numbers_alone(n, last):
+    row = {
+        "defect_class": "void", "n_ions": 5, "centroid_x_nm": 0.0, "centroid_y_nm": 0.0, "centroid_z_nm": 0.0,
+        "volume_nm3": 1.0, "axis_lengths_nm": [1.0] * 3, "axis_directions": [0.0] * 9, "composition": [],
+        "probability": 0.9, "anomaly_score": 2.0, "nearest_signature": None, "touches_surface": False,
+    }  # fmt: skip
+    table = DefectTable(pa.Table.from_pylist([{"defect": i + 1, **row} for i in range(n)], schema=DEFECT_SCHEMA))
+    (layer,) = defect_layers(table, None, "run", {"kind": "run"})
+    assert Layer.create(*layer).text.values.tolist()[-1] == last

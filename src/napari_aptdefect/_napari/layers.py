@@ -25,7 +25,8 @@ UNRANGED: Final = "unranged"
 
 # napari's table of features costs memory and time per point; above this the layer keeps the seed, which says it all
 _FEATURES_MAX: Final = 500_000
-_LABELED_MAX: Final = 200
+_LABELED_MAX: Final = 60
+_NAMED_MAX: Final = 12
 
 
 def cloud_layers(
@@ -147,7 +148,8 @@ def defect_layers(
     }
     if 0 < len(table) <= _LABELED_MAX:
         attributes["text"] = {
-            "string": "{defect_class} {defect}",
+            # many words would cover each other; the color says the class
+            "string": "{defect_class} {defect}" if len(table) <= _NAMED_MAX else "{defect}",
             "size": 9,
             "color": "white",
             "anchor": "lower_left",
