@@ -72,7 +72,9 @@ def described(n: int, timed: bool, stand_in: bool = False):
     if stand_in:
         some = drain(voronoi_cells(xyz[:20_000]))
         repeated = {
-            f.name: np.resize(getattr(some, f.name), n) for f in fields(some) if getattr(some, f.name) is not None
+            f.name: np.resize(v, (n, *v.shape[1:]))
+            for f in fields(some)
+            if isinstance(v := getattr(some, f.name), np.ndarray)
         }
         cells = VoronoiCells(**repeated | {"limit_nm": some.limit_nm})
     else:

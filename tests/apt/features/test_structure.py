@@ -178,3 +178,5 @@ def test_cells_are_those_given() -> None:
     assert table["cell_elongation"][usable].min() > 1
     assert abs(np.median(table["cell_relative_volume"][usable])) < 0.1
     assert _described(xyz).missing_share["cell_volume_nm3"] == 1
+    own = _described(xyz, FeatureContext(cells=cells))
+    np.testing.assert_array_equal(own["cell_faces_4"][usable], cells.face_orders[usable, 1])

@@ -87,9 +87,8 @@ def write_cells(
             cells.reach_nm[ions] / (np.cbrt(3 / (4 * np.pi)) * edge),
             cells.offset_nm[ions] / edge,
         ]
-    for column in range(4):
-        missing = np.full(len(ions), np.nan)
-        found.append(missing if face_orders is None else np.where(known, face_orders[ions, column], np.nan))
+    orders = cells.face_orders if face_orders is None else face_orders
+    found += [np.where(known, orders[ions, column], np.nan) for column in range(4)]
     out[ions] = np.stack(found, axis=1)
 
 
