@@ -142,7 +142,7 @@ class FeatureContext:
     cells
         Voronoi cells of the ions.
     face_orders
-        Shape (N, 4): faces of each cell with 3, 4, 5 and 6 edges, counted in another way than in `cells`; theirs when None.
+        Shape (N, 4): faces of each cell with 3, 4, 5 and 6 edges; those of `cells` when None.
     frame, inside
         The grid of the specimen and its voxels inside it, cavities included, as normalization finds them; found from
         the ions themselves when None.
