@@ -144,7 +144,7 @@ def _near_surface(tree: PointTree, alpha_nm: float) -> NDArray[np.int64]:
     flat = np.ravel_multi_index((voxel[:, 0], voxel[:, 1], voxel[:, 2]), shape)
     empty = np.ones(shape, np.uint8)
     empty.ravel()[flat] = 0
-    return everything[maximum_filter(empty, 5).ravel()[flat] > 0]
+    return np.flatnonzero(maximum_filter(empty, 5).ravel()[flat] > 0)
 
 
 def _exposed(
@@ -233,11 +233,19 @@ def _rolled(points: NDArray[np.float64], convex: SpecimenHull, alpha_nm: float) 
     # the far side of a wall is specimen: its outward normal points into the pocket
     surface = np.vstack([_faces(inner, walls, flip=True), _faces(facets.corner, outer, flip=False)])
     vertices, triangles = np.unique(surface.reshape(-1, 3), axis=0, return_inverse=True)
-    triangles = triangles.reshape(-1, 3).astype(np.int32)
+    triangles = triangles.reshape(-1, 3)
     taken = float(_determinants(inner).sum()) / 6.0
     area = _area(vertices, triangles)
     return SpecimenHull(
-        "alpha", convex.planes, vertices, triangles, inner, walls, convex.volume_nm3 - taken, area, alpha_nm
+        "alpha",
+        convex.planes,
+        vertices,
+        triangles.astype(np.int32),
+        inner,
+        walls,
+        convex.volume_nm3 - taken,
+        area,
+        alpha_nm,
     )
 
 

@@ -99,7 +99,8 @@ def clip_cell(
     p, n, m = cut_by_rows(p, n, m, tree, row, distance2, found, 0, n_found)
     if n_found < FIRST:
         return p, n, m
-    return finish_cell(p, n, m, tree, row, distance2[n_found - 1], stack, distance2, found)
+    p, n, m = finish_cell(p, n, m, tree, row, distance2[n_found - 1], stack, distance2, found)
+    return p, n, m
 
 
 @njit(cache=True, nogil=True)

@@ -81,7 +81,8 @@ def gaps(hull: HullArrays, box: NDArray[np.float64], gap: NDArray[np.float64]) -
             away = max(hull.group_box[g, a] - box[3 + a], 0.0, box[a] - hull.group_box[g, 3 + a])
             away2 += away * away
         nearest2 = min(nearest2, away2)
-    return max(min(least, np.sqrt(nearest2)), 0.0)
+    depth: float = max(min(least, np.sqrt(nearest2)), 0.0)
+    return depth
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -114,26 +115,44 @@ def cut_by_planes(
     The cell, its number of vertices (0 where nothing is left), and of faces ever made; faces of the hull have neighbor
     -1.
     """
+    n, m, f = _cut_by_planes(p, n, m, hull, gap, at, within, 0)
+    while f < len(gap):
+        p = larger(p, n, m)
+        n, m, f = _cut_by_planes(p, n, m, hull, gap, at, within, f)
+    return p, n, m
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _cut_by_planes(
+    p: Polyhedron,
+    n: int,
+    m: int,
+    hull: HullArrays,
+    gap: NDArray[np.float64],
+    at: NDArray[np.float64],
+    within: float,
+    start: int,
+) -> tuple[int, int, int]:
+    # returns the plane at which room ran out, and their number at the end: a polyhedron that the loop might replace
+    # would count references with every plane
     reach = np.sqrt(radius2(p, n))
-    for f in range(len(gap)):
+    for f in range(start, len(gap)):
         if gap[f] >= reach or gap[f] > within:
             continue
         nx, ny, nz = hull.plane[0, f], hull.plane[1, f], hull.plane[2, f]
         distance = hull.plane[3, f] - (nx * at[0] + ny * at[1] + nz * at[2])
         if distance >= reach or distance > within:
             continue
-        touch = _TOUCH * (reach + abs(hull.plane[3, f]))
-        left = cut(p, n, m, nx, ny, nz, distance, touch)
-        while left == NO_ROOM:
-            p = larger(p, n, m)
-            left = cut(p, n, m, nx, ny, nz, distance, touch)
+        left = cut(p, n, m, nx, ny, nz, distance, _TOUCH * (reach + abs(hull.plane[3, f])))
+        if left == NO_ROOM:
+            return n, m, f
         if left == ALL_CUT:
-            return p, 0, m
+            return 0, m, len(gap)
         if left > 0:
             p.neighbor[m] = -1
             n, m = left, m + 1
             reach = np.sqrt(radius2(p, n))
-    return p, n, m
+    return n, m, len(gap)
 
 
 class Spare(NamedTuple):
@@ -190,16 +209,11 @@ def take_pockets(
         covered = np.empty(2 * n, np.bool_)
     covered[:n] = False
     _bounds(p, n, at, box)
-    for g in range(len(hull.group_box)):
-        if _apart(hull.group_box, g, box):
-            continue
-        for i in range(GROUP * g, min(GROUP * (g + 1), len(hull.pocket_plane))):
-            if _parted_by_pocket(p, n, hull.pocket_plane, i, at, box) or _parted_by_cell(p, m, hull.corner, i, at):
-                continue
-            _cover(p, n, hull.pocket_plane, i, at, 1e-9 * reach, covered)
-            q, left = _shared(p, n, m, q, hull, i, at, reach)
-            if left == 0:
-                continue
+    i = _next_pocket(p, n, m, hull, at, box, 0)
+    while i >= 0:
+        _cover(p, n, hull.pocket_plane, i, at, 1e-9 * reach, covered)
+        q, left = _shared(p, n, m, q, hull, i, at, reach)
+        if left > 0:
             part = measure(q, left, m + 4, centroid)
             volume += part
             mx += part * centroid[0]
@@ -210,10 +224,28 @@ def take_pockets(
             for k in range(4):
                 wall += q.plane[4, m + k] if hull.wall[i, k] else 0.0
             far2 = max(far2, _wall_reach2(q, left, m, hull.wall, i))
+        i = _next_pocket(p, n, m, hull, at, box, i + 1)
     for v in range(n):
         if not covered[v]:
             far2 = max(far2, p.vertex[0, v] ** 2 + p.vertex[1, v] ** 2 + p.vertex[2, v] ** 2)
     return Pocketed(volume, mx, my, mz, wall, far2), Spare(q, covered, spare.n_edges)
+
+
+@njit(cache=True, nogil=True)
+def _next_pocket(
+    p: Polyhedron, n: int, m: int, hull: HullArrays, at: NDArray[np.float64], box: NDArray[np.float64], start: int
+) -> int:
+    """First pocket from `start` on that nothing parts from the cell; -1 for none."""
+    i = start
+    while i < len(hull.pocket_plane):
+        if i % GROUP == 0 and _apart(hull.group_box, i // GROUP, box):
+            i += GROUP
+            continue
+        parted = _parted_by_pocket(p, n, hull.pocket_plane, i, at, box)
+        if not (parted or _parted_by_cell(p, m, hull.corner, i, at)):
+            return i
+        i += 1
+    return -1
 
 
 @njit(cache=True, nogil=True)

@@ -109,7 +109,7 @@ def gather(tree: PointTree, box: NDArray[np.float64], radius: float, near: Nearb
 
 @njit(cache=True, nogil=True, inline="always")
 def _in_order(tree: PointTree, near: Nearby, j: int, d2: float, row: int) -> bool:
-    return near.sorted2[j] < d2 or (near.sorted2[j] == d2 and tree.order[near.found[j]] < tree.order[row])
+    return bool(near.sorted2[j] < d2 or (near.sorted2[j] == d2 and tree.order[near.found[j]] < tree.order[row]))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

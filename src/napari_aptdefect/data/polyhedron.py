@@ -86,7 +86,7 @@ def copy_into(target: Polyhedron, source: Polyhedron, n: int, m: int, scale: flo
 @njit(cache=True, nogil=True)
 def larger(p: Polyhedron, n: int, m: int) -> Polyhedron:
     """Return the polyhedron with twice the room."""
-    q = new_polyhedron(2 * p.vertex.shape[1], 2 * p.plane.shape[1])
+    q: Polyhedron = new_polyhedron(2 * p.vertex.shape[1], 2 * p.plane.shape[1])
     copy_into(q, p, n, m, 1.0)
     return q
 
