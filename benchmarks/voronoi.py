@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 WORKERS = 2
+_PATIENCE_S = 300
 
 
 def cloud(n: int) -> np.ndarray:
@@ -134,13 +135,22 @@ def measure_hull(kind: str, n: int) -> dict[str, float]:
 
 def repeated(jobs: list[tuple[str, ...]], python: dict[str, str], repeats: int) -> dict[tuple[str, ...], dict]:
     runs: dict[tuple[str, ...], list[dict]] = {}
+    failed: set[tuple[str, ...]] = set()
     for _ in range(repeats):
-        for job in jobs:
+        for job in [job for job in jobs if job not in failed]:
             command = [python.get(job[1], sys.executable), __file__, "--only", *job]
             environment = {**os.environ, "OVITO_THREAD_COUNT": str(WORKERS)}
-            done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+            try:
+                done = subprocess.run(
+                    command, check=False, capture_output=True, text=True, env=environment, timeout=_PATIENCE_S
+                )
+            except subprocess.TimeoutExpired:
+                print(f"{job[1]}, {job[2]} ions: not done after {_PATIENCE_S} s", flush=True)
+                failed.add(job)
+                continue
             if done.returncode:
-                print(f"{job[1]}: {done.stderr.strip().splitlines()[-1]}")
+                print(f"{job[1]}: {done.stderr.strip().splitlines()[-1]}", flush=True)
+                failed.add(job)
                 continue
             runs.setdefault(job, []).append({**json.loads(done.stdout), "load": os.getloadavg()[0]})
     return {job: {key: statistics.median(run[key] for run in many) for key in many[0]} for job, many in runs.items()}

@@ -62,6 +62,7 @@ def make_run(path: Path, cloud: Path, xyz: np.ndarray = XYZ) -> Path:
         "defect_class": names(codes),
         "defect_probability": np.ones(n),
         "anomaly_score": np.ones(n),
+        "flags": np.zeros(n, np.uint8),
     }
     pq.write_table(pa.table(ions).cast(ION_SCHEMA), path / "ions.parquet")
     rows = [

@@ -77,7 +77,8 @@ def test_only_tiffs_of_microscopes_are_claimed(tmp_path):
 
 def test_a_run_folder_is_claimed_and_read(run_folder):
     layers = get_reader(str(run_folder))(str(run_folder))
-    assert [kind for _, _, kind in layers] == ["image", "points", "points", "vectors", "labels", "points"]
+    kinds = ["points", "image", "image", "image", "points", "vectors", "labels", "points"]
+    assert [kind for _, _, kind in layers] == kinds
 
 
 def test_a_range_file_without_a_cloud_gives_no_layer(rrng, capsys):

@@ -116,6 +116,15 @@ def test_tables_agree_with_each_other(run: RunFolder) -> None:
     assert run.record["summary"]["n_defects"] == defects.num_rows
 
 
+def test_cells_fill_the_hull(run: RunFolder) -> None:
+    hull = run.record["summary"]["hull"]
+    assert hull["cells_over_hull"] == pytest.approx(1, abs=1e-6)
+    assert hull["volume_nm3"] == pytest.approx(18**3, rel=0.02)
+    flags = run.ions(["flags"])["flags"].to_numpy()
+    assert np.count_nonzero(flags & 4) == hull["n_cells_cut"]
+    assert 1000 < hull["n_cells_cut"] < 20_000
+
+
 def test_voids_come_with_intervals(run: RunFolder) -> None:
     voids = run.voids()
     assert voids is not None

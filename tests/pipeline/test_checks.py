@@ -38,9 +38,7 @@ def test_flags_change_nothing_by_default(cloud: IonCloud) -> None:
     assert (found.weight[:20_010] == 1).all()
     assert found.weight[-1] == 0
     assert "duplicate-position" in {issue["code"] for issue in job.issues}
-    bounded = np.ones(20_010, bool)
-    bounded[:7] = False
-    flags = flag_columns(found, normalized.used, bounded)
+    flags = flag_columns(found, normalized.used, np.arange(20_010) < 7)
     assert flags[0] == Flag.DUPLICATE | Flag.CUT_BY_HULL
     assert flags[-1] == 0
     summary = consistency_summary(found, flags)
@@ -67,6 +65,6 @@ def test_ions_at_the_surface_can_be_weighed_down(cloud: IonCloud) -> None:
 def test_what_is_off_is_not_checked(cloud: IonCloud) -> None:
     job, normalized, found = _run(cloud, steps={"consistency": False})
     assert found is None
-    assert not flag_columns(None, normalized.used, np.zeros(20_010, bool)).any()
+    assert not flag_columns(None, normalized.used, np.ones(20_010, bool)).any()
     assert consistency_summary(None, np.zeros(3, np.uint8)) is None
     assert job.log.entries == []

@@ -48,11 +48,11 @@ def check_geometry(
     return normalized, found
 
 
-def flag_columns(found: Consistent | None, used: NDArray[np.bool_], bounded: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Flags of all ions of the file; those of cells that the surface cuts come from the cells of the used ions."""
+def flag_columns(found: Consistent | None, used: NDArray[np.bool_], cut: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Flags of all ions of the file; the cells that the surface cuts are given, one per used ion."""
     flags = np.zeros(len(used), np.uint8) if found is None else found.flags.copy()
     if found is not None:
-        flags[np.flatnonzero(used)[~bounded]] |= np.uint8(Flag.CUT_BY_HULL)
+        flags[np.flatnonzero(used)[cut]] |= np.uint8(Flag.CUT_BY_HULL)
     return flags
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,14 @@ from napari_aptdefect.apt.background import BackgroundStage, estimate_background
 from napari_aptdefect.apt.clustering import Candidates, Clusters, cluster
 from napari_aptdefect.apt.defects import Chance, Defects, Evidence, find_defects
 from napari_aptdefect.apt.fusion import Fused, fuse
+from napari_aptdefect.apt.hull import specimen_hull
 from napari_aptdefect.apt.normalize import Normalized, normalize
 from napari_aptdefect.apt.peak_drift import PeakDrift
 from napari_aptdefect.apt.ranging import Ranging, identify
 from napari_aptdefect.apt.reference import Reference, matched_reference, n_draws
 from napari_aptdefect.apt.voids import Voids, find_voids
 from napari_aptdefect.data import IonCloud, RangeTable
+from napari_aptdefect.data.hull import SpecimenHull
 from napari_aptdefect.errors import EmptySelectionError, Issue, ParameterError
 from napari_aptdefect.fields import Frame
 from napari_aptdefect.pipeline.checks import check_geometry
@@ -79,7 +82,8 @@ def find_with(job: Job, cloud: IonCloud, table: RangeTable, name: str, masses: P
         15,
     )
     references = yield from _references(job, len(xyz), normalized.frame, estimate)
-    measured, by_chance = yield from _describe_all(job, normalized.frame, estimate, xyz, species, references)
+    hull = yield from _hull(job, xyz)
+    measured, by_chance = yield from _describe_all(job, normalized.frame, estimate, xyz, species, references, hull)
     voids = yield from _voids(job, xyz, normalized, estimate)
     share = sum(one.share for one in references)
     weight = np.ones(len(xyz), np.float32) if consistent is None else consistent.weight[used]
@@ -97,6 +101,7 @@ def find_with(job: Job, cloud: IonCloud, table: RangeTable, name: str, masses: P
         evaporation,
         normalized,
         consistent,
+        hull,
         measured,
         fused,
         clusters,
@@ -123,6 +128,18 @@ def _references(job: Job, n_ions: int, frame: Frame, estimate: BackgroundStage) 
         )
         references.append(drawn)
     return references
+
+
+def _hull(job: Job, xyz: NDArray[np.float32]) -> Stage[SpecimenHull | None]:
+    """Find the hull of the specimen; None where that was not asked for, or is not possible."""
+    if not job.params.steps.hull:
+        return None
+    try:
+        found: SpecimenHull = yield from job.run("hull", specimen_hull(xyz, job.params.hull), 17, 18)
+    except (EmptySelectionError, ParameterError) as error:
+        job.note("hull", (Issue("no-hull", f"the hull was not found, cells at the surface end at a limit: {error}"),))
+        return None
+    return found
 
 
 def _voids(
@@ -208,6 +225,7 @@ def _describe_all(
     xyz: NDArray[np.float32],
     species: NDArray[np.int16],
     references: Sequence[Reference],
+    hull: SpecimenHull | None,
 ) -> Stage[tuple[Described, list[Described]]]:
     """Run the chain on the measured specimen and on its references."""
     chain = (job.params.graph, job.params.voronoi, job.params.features)
@@ -219,10 +237,11 @@ def _describe_all(
         Specimen(name, places, labels, estimate.channels, frame, background, *chain)
         for name, places, labels, background in clouds
     ]
+    specimens[0] = replace(specimens[0], hull=hull)
     if job.scheduler is not None:
-        found = yield from job.run("specimens on the cluster", run_on_cluster(specimens, job.scheduler), 17, 70)
+        found = yield from job.run("specimens on the cluster", run_on_cluster(specimens, job.scheduler), 18, 70)
         return found[0], found[1:]
-    measured = yield from job.run("measured specimen", run_chain(specimens[0]), 17, 44)
+    measured = yield from job.run("measured specimen", run_chain(specimens[0]), 18, 44)
     step = 26 / len(references)
     by_chance = []
     for i, one in enumerate(specimens[1:]):

@@ -18,6 +18,8 @@ from napari_aptdefect.apt.normalize import Normalized
 from napari_aptdefect.apt.ranging import Ranging, composition
 from napari_aptdefect.apt.voids import Voids
 from napari_aptdefect.data import DEFECT_CLASSES, DefectTable, IonCloud, VoxelGrid
+from napari_aptdefect.data.cells import VoronoiCells
+from napari_aptdefect.data.hull import SpecimenHull
 from napari_aptdefect.pipeline.checks import consistency_summary, flag_columns
 from napari_aptdefect.pipeline.params import AnalysisParams
 from napari_aptdefect.pipeline.run_folder import UNRANGED
@@ -35,6 +37,7 @@ class Found:
     evaporation: Evaporation
     normalized: Normalized
     consistent: Consistent | None
+    hull: SpecimenHull | None
     measured: Described
     fused: Fused
     clusters: Clusters
@@ -50,6 +53,8 @@ class Found:
 def ion_columns(found: Found) -> dict[str, NDArray[Any]]:
     """Per-ion columns in file order; ions that were left out or not judged have no anomaly."""
     used, n = found.normalized.used, found.cloud.n_ions
+    cells = found.measured.cells
+    cut = ~cells.bounded if found.hull is None else cells.cut_by_hull
     xyz, judged = found.normalized.xyz_nm, found.measured.features.judged
 
     def spread(values: NDArray[Any], fill: Any) -> NDArray[Any]:
@@ -68,7 +73,7 @@ def ion_columns(found: Found) -> dict[str, NDArray[Any]]:
         "class_idx": spread(found.defects.class_idx, 0),
         "defect_probability": spread(found.defects.probability, 0),
         "anomaly_score": spread(np.where(judged, found.fused.anomaly, np.float32(np.nan)), np.nan),
-        "flags": flag_columns(found.consistent, used, found.measured.cells.bounded),
+        "flags": flag_columns(found.consistent, used, cut),
     }
 
 
@@ -128,11 +133,26 @@ def summarize(found: Found, table: DefectTable, flags: NDArray[np.uint8]) -> dic
         "n_voids": None if found.voids is None else len(found.voids),
         "sequence": _sequence(found.evaporation),
         "consistency": consistency_summary(found.consistent, flags),
+        "hull": None if found.hull is None else _hull(found.hull, found.measured.cells),
         "structure": None if found.structure is None else found.structure.as_dict(),
         "k": found.clusters.k,
         "silhouette": [list(point) for point in found.clusters.silhouette],
         "weights": list(found.fused.weights),
         "notes": list(found.notes),
+    }
+
+
+def _hull(hull: SpecimenHull, cells: VoronoiCells) -> dict[str, Any]:
+    """Volume and surface of the specimen, and how well the volumes of the cells add up to it."""
+    total = float(np.nansum(cells.volume_nm3, dtype=np.float64))
+    return {
+        "kind": hull.kind,
+        "alpha_nm": hull.alpha_nm,
+        "volume_nm3": hull.volume_nm3,
+        "area_nm2": hull.area_nm2,
+        "n_cells_cut": int(cells.cut_by_hull.sum()),
+        "cells_over_hull": total / hull.volume_nm3,
+        "ions_per_nm3": len(cells) / hull.volume_nm3,
     }
 
 

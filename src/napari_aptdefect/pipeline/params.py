@@ -16,6 +16,7 @@ from napari_aptdefect.apt.drift import DriftParams
 from napari_aptdefect.apt.features import FeatureSetParams, FeaturesParams
 from napari_aptdefect.apt.fusion import FusionParams
 from napari_aptdefect.apt.graph import GraphParams
+from napari_aptdefect.apt.hull import HullParams
 from napari_aptdefect.apt.normalize import NormalizeParams
 from napari_aptdefect.apt.peak_drift import PeakDriftParams
 from napari_aptdefect.apt.ranging import PeakParams, RangingParams
@@ -51,6 +52,11 @@ class StepsParams(Params):
         title="Consistency",
         description="Flag ions that can't lie where they lie; what happens to them is said under Consistency.",
     )
+    hull: bool = param(
+        True,
+        title="Hull",
+        description="Find the surface of the specimen, and end the Voronoi cells there.",
+    )
     voids: bool = param(True, title="Voids", description="Search for voids with the particle filter.")
     structure: bool = param(
         True, title="Structure", description="Measure pair distribution, coordination and bond angles for the report."
@@ -77,6 +83,7 @@ class AnalysisParams(Params):
     reference: ReferenceParams = _stage(ReferenceParams, "Reference", "The matched specimen without defects.")
     graph: GraphParams = _stage(GraphParams, "Graph", "Which ions are neighbors.")
     structure: StructureParams = _stage(StructureParams, "Structure", "How the structure is measured for the report.")
+    hull: HullParams = _stage(HullParams, "Hull", "Where the specimen ends.")
     voronoi: VoronoiParams = _stage(VoronoiParams, "Voronoi", "The cell of each ion.")
     voids: VoidParams = _stage(VoidParams, "Voids", "How voids are looked for.")
     features: FeaturesParams = _stage(FeaturesParams, "Features", "What the surroundings of each ion look like.")

@@ -59,7 +59,10 @@ def page_context(data: ReportData) -> dict[str, Any]:
         "n_defects": len(data.defects),
         "voids": None if data.voids is None else list(_void_rows(data.voids)),
         "n_voids": 0 if data.voids is None else data.voids.num_rows,
-        "structure": [] if data.structure is None else _structure_rows(data.structure),
+        "structure": [
+            *_hull_rows(summary.get("hull")),
+            *([] if data.structure is None else _structure_rows(data.structure)),
+        ],
         "flags": _flag_rows(record.get("summary", {}).get("consistency"), data.n_ions),
         "columns": [] if data.consistent is None else [_column_row(one) for one in data.consistent.columns],
         "clustered": bool((data.cluster >= 0).any()),
@@ -223,6 +226,18 @@ def _column_row(column: DensityColumn) -> dict[str, str]:
         "significance": f"{column.significance:.1f}",
         "n": f"{column.n_ions:,}",
     }
+
+
+def _hull_rows(hull: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if not hull:
+        return []
+    shape = "convex hull" if hull["kind"] == "convex" else f"a ball of {hull['alpha_nm']:g} nm rolled over the ions"
+    return [
+        ("Volume of the specimen", f"{hull['volume_nm3']:,.0f} nm³ ({shape})"),
+        ("Surface of the specimen", f"{hull['area_nm2']:,.0f} nm²"),
+        ("Ions in that volume", f"{hull['ions_per_nm3']:.2f} per nm³"),
+        ("Voronoi cells together", f"{hull['cells_over_hull']:.8f} of it, {hull['n_cells_cut']:,} cells end at it"),
+    ]
 
 
 def _structure_rows(found: Structure) -> list[tuple[str, str]]:

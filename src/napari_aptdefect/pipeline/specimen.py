@@ -16,6 +16,7 @@ from napari_aptdefect.apt.graph import GraphParams, build_graph
 from napari_aptdefect.apt.voronoi import VoronoiParams, voronoi_cells
 from napari_aptdefect.data import NeighborGraph
 from napari_aptdefect.data.cells import VoronoiCells
+from napari_aptdefect.data.hull import SpecimenHull
 from napari_aptdefect.errors import MissingExtraError, ParameterError, RunFolderError
 from napari_aptdefect.fields import Background, Frame
 from napari_aptdefect.stage import Progress, Stage, drain, scaled
@@ -23,7 +24,7 @@ from napari_aptdefect.stage import Progress, Stage, drain, scaled
 
 @dataclass(frozen=True, eq=False)
 class Specimen:
-    """What the chain works on: positions (N, 3) in nm, species (N,), channels, grid, background."""
+    """What the chain works on: positions (N, 3) in nm, species (N,), channels, grid, background, hull or None."""
 
     name: str
     xyz_nm: NDArray[np.float32]
@@ -34,6 +35,7 @@ class Specimen:
     graph: GraphParams
     voronoi: VoronoiParams
     features: FeaturesParams
+    hull: SpecimenHull | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,8 @@ _STEPS = (0.0, 25.0, 65.0, 100.0)
 def run_chain(specimen: Specimen) -> Stage[Described]:
     """Build the neighbor graph, the Voronoi cells and the features of one specimen, in progress of 0 to 100."""
     graph = yield from _scaled(build_graph(specimen.xyz_nm, specimen.graph), "graph", specimen.name, *_STEPS[0:2])
-    cells = yield from _scaled(voronoi_cells(specimen.xyz_nm, specimen.voronoi), "voronoi", specimen.name, *_STEPS[1:3])
+    cutting = voronoi_cells(specimen.xyz_nm, specimen.voronoi, hull=specimen.hull)
+    cells = yield from _scaled(cutting, "voronoi", specimen.name, *_STEPS[1:3])
     usable = cells.bounded & (cells.volume_nm3 > 0)
     features = yield from _scaled(
         describe(
