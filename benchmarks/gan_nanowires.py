@@ -2,7 +2,7 @@
 
 python benchmarks/gan_nanowires.py --out runs/benchmark --jobs 2 --sets FOLDER
 
-It goes on where it was stopped. About 20 minutes on two free cores; --quick takes a minute and leaves docs/ alone.
+It goes on where it was stopped. About 25 minutes on two cores; --quick takes a minute and leaves docs/ alone.
 """
 
 from __future__ import annotations

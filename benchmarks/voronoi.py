@@ -40,7 +40,7 @@ def tip(n: int) -> np.ndarray:
         xyz = (rng.random((2 * n, 3)) - [0.5, 0.5, 0]) * [30, 30, length + 8]
         r2, z = (xyz[:, :2] ** 2).sum(axis=1), xyz[:, 2]
         cap = np.sqrt(np.maximum(400 - r2, 0)) - 20
-        part = xyz[(r2 < (14 - 4 * z / length) ** 2) & (z < length + 4 + cap) & (z > 5 + cap)]
+        part = xyz[(r2 < (14 - 4 * z / length) ** 2) & (z < length + 5 + cap) & (z > 5 + cap)]
         parts.append(part)
         found += len(part)
     return np.vstack(parts)[:n].astype(np.float32)
@@ -118,7 +118,7 @@ def measure_hull(kind: str, n: int) -> dict[str, float]:
     from napari_aptdefect.apt.voronoi import voronoi_cells
     from napari_aptdefect.stage import drain
 
-    for size in (1000, n):
+    for size in (5000, n):
         xyz, hull = tip(size), None
         start = time.process_time()
         if kind != "none":
