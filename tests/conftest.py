@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,3 +36,23 @@ def si_dir() -> Path:
     if folder is None:
         pytest.skip("the real Si set is absent: set APTDEFECT_FETCH=1 to fetch it, or APTDEFECT_SI_DIR to its folder")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _qt_goes_first() -> Iterator[None]:
+    """Destroy what Qt still holds while Python is whole: left to the exit of the interpreter, it once crashed there."""
+    yield
+    if "qtpy" not in sys.modules:
+        return
+    from qtpy.QtCore import QEvent
+    from qtpy.QtWidgets import QApplication
+
+    app = QApplication.instance()
+    if app is None:
+        return
+    for widget in app.topLevelWidgets():
+        widget.close()
+        widget.deleteLater()
+    app.sendPostedEvents(None, QEvent.DeferredDelete)
+    app.processEvents()
+    gc.collect()
