@@ -10,44 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from napari_aptdefect.arrays import as_points, as_vector, finite_rows
 from napari_aptdefect.data import RangeTable, VoxelGrid
 from napari_aptdefect.data.composition import composition_of_counts
+from napari_aptdefect.data.surface import Surface, signed_distance
 from napari_aptdefect.errors import EmptySelectionError, ParameterError, ShapeError
 
-_NEAREST = 12  # triangles looked at for the exact distance of an ion
-_CHUNK = 1 << 17
-
-
-@dataclass(frozen=True, eq=False)
-class Surface:
-    """Triangles where a field has one value.
-
-    Parameters
-    ----------
-    vertices_nm
-        Shape (V, 3), float32, nm, in the frame of the ions.
-    triangles
-        Shape (T, 3), int32: vertices of each, in an order whose normal points to lower values.
-    level
-        Value of the field there.
-    name, unit
-        The field.
-    """
-
-    vertices_nm: NDArray[np.float32]
-    triangles: NDArray[np.int32]
-    level: float
-    name: str = ""
-    unit: str = ""
-
-    @property
-    def area_nm2(self) -> float:
-        """Area of all triangles, nm2."""
-        return float(0.5 * np.linalg.norm(_normals(self), axis=1).sum())
-
-    @property
-    def volume_nm3(self) -> float:
-        """Volume of higher values inside, nm3 (divergence theorem); that of a closed surface only."""
-        a, b, c = (self.vertices_nm[self.triangles[:, i]].astype(np.float64) for i in range(3))
-        return float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6)
+__all__ = ["Profile", "Surface", "isosurface", "line_profile", "proxigram", "signed_distance"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,66 +113,6 @@ def isosurface(grid: VoxelGrid, level: float) -> Surface:
     return Surface(
         (vertices + first).astype(np.float32), triangles.astype(np.int32), float(level), grid.name, grid.unit
     )
-
-
-def signed_distance(xyz_nm: ArrayLike, surface: Surface, reach_nm: float = 10.0) -> NDArray[np.float32]:
-    """Distance of each ion from a surface, positive on the side of higher values.
-
-    Parameters
-    ----------
-    xyz_nm
-        Positions, shape (N, 3), nm.
-    surface
-        The surface.
-    reach_nm
-        Ions farther off than this get NaN, as ions at non-finite positions do.
-
-    Returns
-    -------
-    Shape (N,), float32, nm.
-
-    Notes
-    -----
-    The distance to the nearest point of a triangle (Ericson, Real-Time Collision Detection, 2005, section 5.1.5) among
-    the 12 triangles whose centers are nearest: exact for surfaces of marching cubes, whose triangles are alike in size.
-    The sign is that of the offset along the normal of the nearest point, averaged over the triangles that share it
-    (weighted by area), because on an edge a single triangle may see the wrong side.
-    """
-    from scipy.spatial import cKDTree
-
-    xyz = as_points(xyz_nm)
-    out = np.full(len(xyz), np.nan, np.float32)
-    if not len(surface.triangles):
-        raise EmptySelectionError("the surface has no triangle; choose another level")
-    corners = surface.vertices_nm[surface.triangles].astype(np.float64)
-    normals = _normals(surface)
-    centers = corners.mean(axis=1)
-    size = float(np.linalg.norm(corners - centers[:, None], axis=2).max())
-    tree = cKDTree(centers)
-    rows = np.flatnonzero(finite_rows(xyz))
-    k = min(_NEAREST, len(centers))
-    for start in range(0, len(rows), _CHUNK):
-        some = rows[start : start + _CHUNK]
-        points = xyz[some].astype(np.float64)
-        _, near = tree.query(points, k, distance_upper_bound=reach_nm + size, workers=-1)
-        near = near.reshape(len(points), k)
-        found = near[:, 0] < len(centers)
-        some, points, near = some[found], points[found], near[found]
-        best, offset, normal = np.full(len(points), np.inf), np.zeros_like(points), np.zeros_like(points)
-        for column in range(k):
-            valid = near[:, column] < len(centers)
-            triangle = np.where(valid, near[:, column], 0)
-            off = points - _closest(points, corners[triangle])
-            distance = np.where(valid, np.einsum("ij,ij->i", off, off), np.inf)
-            closer = distance < best - 1e-9
-            equal = ~closer & (distance <= best + 1e-9) & valid
-            normal[closer] = normals[triangle[closer]]
-            normal[equal] += normals[triangle[equal]]
-            offset[closer], best[closer] = off[closer], distance[closer]
-        distance = np.sqrt(best)
-        sign = np.where(np.einsum("ij,ij->i", offset, normal) > 0, -1.0, 1.0)
-        out[some] = np.where(distance <= reach_nm, sign * distance, np.nan)
-    return out
 
 
 def proxigram(
@@ -334,29 +240,3 @@ def _binned(
 def _check_width(width: float) -> None:
     if not (np.isfinite(width) and width > 0):
         raise ParameterError(f"widths and radii of a profile must be positive lengths, got {width} nm")
-
-
-def _normals(surface: Surface) -> NDArray[np.float64]:
-    """Normals of the triangles, as long as twice their area, shape (T, 3), toward lower values."""
-    a, b, c = (surface.vertices_nm[surface.triangles[:, i]].astype(np.float64) for i in range(3))
-    return np.cross(b - a, c - a)
-
-
-def _closest(points: NDArray[np.float64], corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Point of each triangle (N, 3, 3) nearest to each point (N, 3)."""
-    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
-    ab, ac, normal = b - a, c - a, np.cross(b - a, c - a)
-    area2 = np.maximum(np.einsum("ij,ij->i", normal, normal), 1e-300)
-    v = np.einsum("ij,ij->i", np.cross(points - a, ac), normal) / area2
-    w = np.einsum("ij,ij->i", np.cross(ab, points - a), normal) / area2
-    out: NDArray[np.float64] = a + v[:, None] * ab + w[:, None] * ac
-    outside = (v < 0) | (w < 0) | (v + w > 1)
-    best = np.full(len(points), np.inf)
-    for start, end in ((a, b), (b, c), (c, a)):
-        edge = end - start
-        t = np.einsum("ij,ij->i", points - start, edge) / np.maximum(np.einsum("ij,ij->i", edge, edge), 1e-300)
-        candidate = start + np.clip(t, 0, 1)[:, None] * edge
-        distance = np.einsum("ij,ij->i", points - candidate, points - candidate)
-        closer = outside & (distance < best)
-        out[closer], best[closer] = candidate[closer], distance[closer]
-    return out

@@ -10,9 +10,11 @@ from napari_aptdefect.apt.defects import Defects
 from napari_aptdefect.apt.features import FeatureContext, charge_states, describe_ions, multi_hits
 from napari_aptdefect.apt.voids import Voids
 from napari_aptdefect.data import IonCloud
+from napari_aptdefect.data.boundary import Boundary
 from napari_aptdefect.data.feature_table import FeatureTable
 from napari_aptdefect.pipeline.job import Job
 from napari_aptdefect.pipeline.outputs import Found
+from napari_aptdefect.pipeline.planes import Plane, nearest_plane
 from napari_aptdefect.stage import Stage
 
 PLANAR = ("stacking_fault", "grain_boundary")
@@ -56,21 +58,8 @@ def _balls(voids: Voids | None) -> NDArray[np.float64] | None:
     return None if voids is None else np.column_stack([voids.center_nm, voids.radius_nm])
 
 
-def _boundaries(defects: Defects, xyz_nm: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """Signed distance from the mid-plane of the nearest planar defect, nm; positive toward larger z.
-
-    The nearest defect is that of the nearest ion of any planar defect; nothing where there is none.
-    """
-    from scipy.spatial import cKDTree
-
+def _boundaries(defects: Defects, xyz_nm: NDArray[np.float32]) -> dict[str, Boundary]:
+    """The planar defects of a run as one boundary."""
     planar = [one for one in defects.defects if one.defect_class in PLANAR]
-    if not planar:
-        return {}
-    normal = np.array([one.axis_directions[2] for one in planar])  # the shortest principal axis
-    normal *= np.where(normal[:, 2:] < 0, -1.0, 1.0)
-    middle = np.array([one.centroid_nm for one in planar])
-    owner = np.repeat(np.arange(len(planar)), [len(one.rows) for one in planar])
-    tree = cKDTree(xyz_nm[np.concatenate([one.rows for one in planar])])
-    nearest = owner[tree.query(xyz_nm, workers=-1)[1]]
-    distance = np.einsum("ij,ij->i", xyz_nm - middle[nearest], normal[nearest])
-    return {"planar_defect": distance.astype(np.float32)}
+    planes = [Plane(one.centroid_nm, one.axis_directions[2], xyz_nm[one.rows]) for one in planar]
+    return {"planar_defect": nearest_plane(xyz_nm, planes)}

@@ -9,18 +9,16 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import binom
 
 from napari_aptdefect.apt.features import (
+    Boundary,
     FeatureContext,
     FeatureSetParams,
-    PolygonPrism,
     charge_states,
     describe_ions,
     multi_hits,
 )
 from napari_aptdefect.apt.features.composition import chance, contrast
-from napari_aptdefect.apt.features.space import prism_distance
 from napari_aptdefect.apt.graph import GraphParams, build_graph
 from napari_aptdefect.data.feature_table import FeatureTable
-from napari_aptdefect.data.grid import VoxelGrid
 from napari_aptdefect.data.ranges import Ion
 from napari_aptdefect.errors import EmptySelectionError, ParameterError, ShapeError
 from napari_aptdefect.stage import drain
@@ -246,27 +244,6 @@ def test_voids_are_felt_around_them(cloud) -> None:
     assert none.missing_share["void_distance_nm"] == 1
 
 
-def test_regions_and_boundaries() -> None:
-    rng = np.random.default_rng(5)
-    xyz = rng.uniform(0, 6, (8000, 3)).astype(np.float32)
-    grid = np.zeros((24, 24, 24), np.float32)
-    grid[4:20, 4:20, 4:20] = 1
-    box = VoxelGrid(grid, np.zeros(3), np.full(3, 0.25))
-    prism = PolygonPrism(np.array([[1, 1], [5, 1], [5, 5], [1, 5]]), (1, 5))
-    context = FeatureContext(regions={"box": box, "prism": prism}, boundaries={"plane": xyz[:, 0] - 3})
-    table = described(xyz, np.zeros(len(xyz)), context)
-    outside = np.maximum(np.abs(xyz - 3) - 2, 0)
-    inside = 2 - np.abs(xyz - 3).max(axis=1)
-    true = np.where(inside > 0, inside, -np.linalg.norm(outside, axis=1))
-    np.testing.assert_allclose(table["region_prism_distance_nm"], true, atol=1e-4)
-    np.testing.assert_allclose(table["region_box_distance_nm"], true, atol=0.25)
-    np.testing.assert_array_equal(table["boundary_plane_distance_nm"], xyz[:, 0] - 3)
-    concave = PolygonPrism(np.array([[0, 0], [4, 0], [4, 4], [2, 1], [0, 4]]))
-    found = prism_distance(np.array([[2, 2, 0], [2, 0.5, 9], [1, 1, 0]], np.float32), concave)
-    assert found[0] < 0 < min(found[1], found[2])
-    assert found[1] == pytest.approx(0.5)
-
-
 def test_charge_states_and_multiple_hits() -> None:
     species = np.array([0, 0, 2, 5, -1, 0])
     masses = np.array([68.93, 34.46, 28.0, 10.0, 20.0, np.nan])
@@ -311,10 +288,10 @@ def test_bad_input_is_refused(cloud) -> None:
     with pytest.raises(EmptySelectionError, match="finite"):
         described(np.full((100, 3), np.nan, np.float32), np.zeros(100))
     with pytest.raises(ParameterError, match="column's name"):
-        FeatureContext(boundaries={"a b": np.zeros(3)})
+        FeatureContext(boundaries={"a b": Boundary.unknown(3)})
+    with pytest.raises(ShapeError, match="boundary wall of 3"):
+        described(xyz, species, FeatureContext(boundaries={"wall": Boundary.unknown(3)}))
     with pytest.raises(ParameterError, match="together"):
         FeatureContext(inside=np.ones((2, 2, 2), bool))
-    with pytest.raises(ParameterError, match="3 or more"):
-        PolygonPrism(np.zeros((2, 2)))
     with pytest.raises(ValueError, match="greater than 0"):
         FeatureSetParams(radii_nm=(0.0,))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from napari_aptdefect.apt.features.composition import charge_states, multi_hits
 from napari_aptdefect.apt.features.evidence import Features, FeaturesParams, describe
-from napari_aptdefect.apt.features.params import FeatureContext, FeatureSetParams, PolygonPrism
+from napari_aptdefect.apt.features.params import FeatureContext, FeatureSetParams
 from napari_aptdefect.apt.features.stage import describe_ions
+from napari_aptdefect.data.boundary import Boundary
+from napari_aptdefect.data.region import PolygonPrism
 
 __all__ = [
+    "Boundary",
     "FeatureContext",
     "FeatureSetParams",
     "Features",

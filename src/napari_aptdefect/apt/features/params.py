@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_aptdefect.apt.features.bonds import MAX_BONDS
+from napari_aptdefect.data.boundary import Boundary
 from napari_aptdefect.data.cells import VoronoiCells
-from napari_aptdefect.data.grid import VoxelGrid
+from napari_aptdefect.data.region import Region
 from napari_aptdefect.errors import ParameterError
 from napari_aptdefect.fields import Frame
 from napari_aptdefect.stage import Params, param
@@ -110,30 +111,6 @@ class FeatureSetParams(Params):
 
 
 @dataclass(frozen=True, eq=False)
-class PolygonPrism:
-    """A region drawn as a polygon in x and y between two heights.
-
-    Parameters
-    ----------
-    vertices_nm
-        Shape (V, 2): corners in order, x and y, nm; the last is joined to the first.
-    z_nm
-        Lower and upper height, nm; infinite for an open end.
-    """
-
-    vertices_nm: NDArray[np.floating]
-    z_nm: tuple[float, float] = (-np.inf, np.inf)
-
-    def __post_init__(self) -> None:
-        vertices = np.asarray(self.vertices_nm, np.float64)
-        if vertices.ndim != 2 or vertices.shape[1] != 2 or len(vertices) < 3 or not np.isfinite(vertices).all():
-            raise ParameterError(f"a polygon needs 3 or more finite corners (V, 2), got shape {vertices.shape}")
-        if not self.z_nm[0] < self.z_nm[1]:
-            raise ParameterError(f"a prism needs a lower and an upper height, got {self.z_nm} nm")
-        object.__setattr__(self, "vertices_nm", vertices)
-
-
-@dataclass(frozen=True, eq=False)
 class FeatureContext:
     """What else is known about the ions; what is absent leaves its columns missing, or is left out.
 
@@ -154,8 +131,7 @@ class FeatureContext:
         Shape (V, 4): centers and radii of voids, nm, such as those of `apt.voids`; an empty array says that there are
         none, None that nobody looked.
     boundaries
-        Signed distance of each ion from an interface, shape (N,), nm, by name, such as `profiles.signed_distance` of an
-        isosurface.
+        Boundaries and interfaces as the N ions see them, by name, such as `data.surface.boundary_of` of an isosurface.
     regions
         Regions by name: a grid that is above 0.5 inside, or a prism.
     """
@@ -167,8 +143,8 @@ class FeatureContext:
     charge: NDArray[np.integer] | None = None
     multi_hit: NDArray[np.bool_] | None = None
     voids: NDArray[np.floating] | None = None
-    boundaries: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
-    regions: Mapping[str, VoxelGrid | PolygonPrism] = field(default_factory=dict)
+    boundaries: Mapping[str, Boundary] = field(default_factory=dict)
+    regions: Mapping[str, Region] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.frame is None) != (self.inside is None):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_aptdefect.apt.features.balls import interpolate
+from napari_aptdefect.apt.features import boundaries, regions
 from napari_aptdefect.apt.features.composition import Chemistry
-from napari_aptdefect.apt.features.params import FeatureContext, FeatureSetParams, PolygonPrism
-from napari_aptdefect.arrays import as_vector
+from napari_aptdefect.apt.features.params import FeatureContext, FeatureSetParams
 from napari_aptdefect.data.feature_table import FeatureColumn
-from napari_aptdefect.data.grid import VoxelGrid
 from napari_aptdefect.errors import EmptySelectionError
 from napari_aptdefect.fields import Frame, support
 
@@ -129,20 +127,8 @@ def columns(element: str | None, context: FeatureContext) -> tuple[FeatureColumn
         ),
         ("composition_gradient_cos", "", "cosine between that gradient and the specimen axis", "grad . a / |grad|"),
     ]
-    found += [
-        (f"boundary_{name}_distance_nm", "nm", f"signed distance to the boundary {name}", "as given")
-        for name in context.boundaries
-    ]
-    found += [
-        (
-            f"region_{name}_distance_nm",
-            "nm",
-            f"distance to the border of the region {name}, positive inside it",
-            "exact for a prism (Quilez, signed distance of an extruded polygon), distance transform for a grid",
-        )
-        for name in context.regions
-    ]
-    return tuple(FeatureColumn(name, "spatial", unit, text, equation) for name, unit, text, equation in found)
+    place = [FeatureColumn(name, "spatial", unit, text, equation) for name, unit, text, equation in found]
+    return (*place, *boundaries.columns(context.boundaries), *regions.columns(context.regions))
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,32 +160,35 @@ class Axis:
 
 def describe_space(
     xyz: NDArray[np.float32],
+    rows: NDArray[np.int32],
     place: NDArray[np.float64],
     axis: Axis,
     has_composition: bool,
-    regions: Mapping[str, VoxelGrid | PolygonPrism],
-    distances: Mapping[str, NDArray[np.float32]],
+    context: FeatureContext,
+    drawn: Sequence[regions.Prepared],
 ) -> NDArray[np.float32]:
-    """Spatial features of a block of ions, but for the boundaries.
+    """Spatial features of a block of ions.
 
     Parameters
     ----------
     xyz
         Positions, shape (B, 3), nm.
+    rows
+        Their numbers among all ions, shape (B,).
     place
         Fields of the region at these places, shape (B, 10).
     axis
         The specimen axis.
     has_composition
         Whether the gradient of the composition is known.
-    regions
-        Regions by name.
-    distances
-        Of the regions that are grids, their signed distance on the grid.
+    context
+        The boundaries.
+    drawn
+        The regions, prepared.
 
     Returns
     -------
-    Shape (B, 11 + number of regions), float32.
+    Shape (B, number of `columns`), float32.
     """
     a = axis.direction
     off = xyz - axis.center_nm
@@ -209,6 +198,7 @@ def describe_space(
     east = np.array([1.0, 0, 0]) - a[0] * a if abs(a[0]) < 0.9 else np.array([0, 1.0, 0]) - a[1] * a
     east /= np.linalg.norm(east)
     out = [place[:, 0]]
+    directions = []
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = np.linalg.norm(place[:, 1:4], axis=1)
         out.append(np.where(slope > _LEAST_GRADIENT, -(place[:, 1:4] @ a) / slope, np.nan))
@@ -217,51 +207,17 @@ def describe_space(
         out.append((height - axis.low_nm) / span if span > 0 else np.full(len(xyz), np.nan))
         for gradient, known in ((place[:, 4:7], True), (place[:, 7:10], has_composition)):
             size = np.linalg.norm(gradient, axis=1) if known else np.full(len(xyz), np.nan)
-            out += [size, gradient @ a / size]
-    for name, region in regions.items():
-        if isinstance(region, PolygonPrism):
-            out.append(prism_distance(xyz, region))
-        else:
-            found = np.empty((len(xyz), 1))
-            interpolate(distances[name][..., None], region.origin_nm, float(region.voxel_nm[0]), xyz, found)
-            out.append(found[:, 0])
-    return np.stack(out, axis=1).astype(np.float32)
-
-
-def grid_distance(grid: VoxelGrid) -> NDArray[np.float32]:
-    """Signed distance to the border of what is above 0.5 on a grid of cubic voxels, positive inside, nm."""
-    return _signed_depth(grid.values > 0.5, float(grid.voxel_nm[0]))
-
-
-def prism_distance(xyz: NDArray[np.float32], prism: PolygonPrism) -> NDArray[np.float64]:
-    """Signed distance to the surface of a prism, positive inside, shape (B,), nm."""
-    corners = np.asarray(prism.vertices_nm, np.float64)
-    p = xyz[:, :2].astype(np.float64)
-    nearest2, inside = np.full(len(p), np.inf), np.zeros(len(p), np.bool_)
-    for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        edge, off = end - start, p - start
-        t = np.clip(off @ edge / max(float(edge @ edge), 1e-300), 0, 1)
-        nearest2 = np.minimum(nearest2, ((off - t[:, None] * edge) ** 2).sum(axis=1))
-        crosses = (start[1] > p[:, 1]) != (end[1] > p[:, 1])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            x = start[0] + (p[:, 1] - start[1]) / (end[1] - start[1]) * (end[0] - start[0])
-        inside ^= crosses & (p[:, 0] < x)
-    flat = np.where(inside, -1.0, 1.0) * np.sqrt(nearest2)
-    z = xyz[:, 2].astype(np.float64)
-    tall = np.maximum(prism.z_nm[0] - z, z - prism.z_nm[1])
-    outside = np.hypot(np.maximum(flat, 0), np.maximum(tall, 0))
-    return np.asarray(-np.where((flat > 0) | (tall > 0), outside, np.maximum(flat, tall)), np.float64)
+            directions.append(gradient / size[:, None])
+            out += [size, directions[-1] @ a]
+        near = [boundaries.describe(one, rows, a, tuple(directions)) for one in context.boundaries.values()]
+    parts = [np.stack(out, axis=1), *near, *(region.describe(xyz, a) for region in drawn)]
+    return np.concatenate(parts, axis=1).astype(np.float32)
 
 
 def ball_share_inside(depth_nm: NDArray[np.float64], radius_nm: float) -> NDArray[np.float64]:
     """Share of a ball that lies on the inner side of a plane, its center at a signed depth below the plane."""
     t = np.clip(depth_nm / radius_nm, -1, 1)
     return np.asarray((2 + 3 * t - t**3) / 4, np.float64)
-
-
-def checked_boundaries(context: FeatureContext, n: int) -> dict[str, NDArray[np.float32]]:
-    """Distances to the boundaries, one per ion."""
-    return {name: as_vector(d, f"boundary {name}", length=n) for name, d in context.boundaries.items()}
 
 
 def _signed_depth(inside: NDArray[np.bool_], voxel_nm: float) -> NDArray[np.float32]:

@@ -10,9 +10,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from napari_aptdefect.apt.features import bonds, cells, composition, order, space
+from napari_aptdefect.apt.features import bonds, cells, composition, order, regions, space
 from napari_aptdefect.apt.features.balls import BallSums, Marks, count_in_balls, interpolate, sum_in_balls
-from napari_aptdefect.apt.features.params import FeatureContext, FeatureSetParams, PolygonPrism
+from napari_aptdefect.apt.features.params import FeatureContext, FeatureSetParams
 from napari_aptdefect.arrays import as_points, as_vector, finite_rows
 from napari_aptdefect.data.feature_table import FeatureColumn, FeatureTable
 from napari_aptdefect.data.graph import NeighborGraph
@@ -106,9 +106,6 @@ def describe_ions(
         surroundings.write, len(tree.order), block=_BLOCK, message="density, composition, place", workers=workers
     )
     yield from scaled(blocks, 60, 100)
-    for name, distance in space.checked_boundaries(context, len(xyz)).items():
-        column = plan.index(f"boundary_{name}_distance_nm")
-        values[tree.order, column] = distance[tree.order]
     return FeatureTable(values, plan.columns)
 
 
@@ -153,9 +150,6 @@ class _Plan:
     def part(self, values: NDArray[np.float32], which: int) -> NDArray[np.float32]:
         first = sum(len(part) for part in self.parts[:which])
         return values[:, first : first + len(self.parts[which])]
-
-    def index(self, name: str) -> int:
-        return [column.name for column in self.columns].index(name)
 
 
 def _surrounding_columns(cutoff: float, radii: tuple[float, ...], wide: tuple[float, ...]) -> tuple[FeatureColumn, ...]:
@@ -242,8 +236,8 @@ class _Surroundings:
     values: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        grids = {name: region for name, region in self.context.regions.items() if not isinstance(region, PolygonPrism)}
-        object.__setattr__(self, "_distances", {name: space.grid_distance(grid) for name, grid in grids.items()})
+        drawn = [regions.Prepared.of(name, region) for name, region in self.context.regions.items()]
+        object.__setattr__(self, "_drawn", drawn)
         object.__setattr__(self, "_axis", space.Axis.of(self.tree.xyz, self.params))
 
     def write(self, start: int, stop: int) -> None:
@@ -279,13 +273,9 @@ class _Surroundings:
             has_multi=self.context.multi_hit is not None,
         )
         self._put(4, ions, chemical)
-        regions = self.context.regions
         known = self.plan.element is not None
-        spatial = space.describe_space(xyz, place, self._axis, known, regions, self._distances)  # type: ignore[attr-defined]
-        n_boundaries = len(self.context.boundaries)
-        n_first = spatial.shape[1] - len(regions)
-        gap = np.full((len(ions), n_boundaries), np.nan, np.float32)
-        self._put(5, ions, np.concatenate([spatial[:, :n_first], gap, spatial[:, n_first:]], axis=1))
+        drawn = self._drawn  # type: ignore[attr-defined]
+        self._put(5, ions, space.describe_space(xyz, ions, place, self._axis, known, self.context, drawn))  # type: ignore[attr-defined]
 
     def _put(self, which: int, ions: NDArray[np.int32], found: NDArray[np.floating]) -> None:
         found[~np.isfinite(found)] = np.nan
@@ -371,6 +361,7 @@ def _check(xyz: NDArray[np.float32], graph: NeighborGraph, context: FeatureConte
         given = getattr(context, name)
         if given is not None:
             lengths[name] = len(given)
+    lengths |= {f"boundary {name}": len(one) for name, one in context.boundaries.items()}
     wrong = {name: length for name, length in lengths.items() if length != n}
     if wrong:
         raise ShapeError(f"{n} ions, but {', '.join(f'{name} of {length}' for name, length in wrong.items())}")
