@@ -33,11 +33,11 @@ def test_ions_get_their_names_in_file_order() -> None:
 
 def test_steps_bound_the_memory_not_the_result() -> None:
     mass = np.random.default_rng(0).uniform(0, 100, 5000)
-    whole = drain(identify(_cloud(mass), TABLE, RangingParams(background="both")))
+    whole = drain(identify(_cloud(mass), TABLE))
     seen: list[Progress] = []
-    parts = drain(identify(_cloud(mass), TABLE, RangingParams(background="both", chunk_ions=700)), seen.append)
+    parts = drain(identify(_cloud(mass), TABLE, RangingParams(chunk_ions=700)), seen.append)
     assert np.array_equal(whole.ion_idx, parts.ion_idx)
-    assert np.array_equal(whole.background, parts.background)
+    assert np.array_equal(whole.counts, parts.counts)
     assert [p.done for p in seen] == [0, 700, 1400, 2100, 2800, 3500, 4200, 4900, 5000]
     assert seen[-1].done == seen[-1].total == 5000
 
@@ -55,29 +55,6 @@ def test_nothing_to_identify(mass: list[float], table: RangeTable, message: str)
     cloud = IonCloud.from_arrays(np.zeros((len(mass), 3), np.float32), np.array(mass, np.float32))
     with pytest.raises(EmptySelectionError, match=message):
         drain(identify(cloud, table))
-
-
-@pytest.mark.parametrize("side", ["before", "both"])
-def test_background_is_found_again(side: str) -> None:
-    rng = np.random.default_rng(2)
-    peaks = [rng.uniform(69, 70, 3000), rng.uniform(13.9, 14.1, 500)]
-    mass = np.concatenate([*peaks, rng.uniform(0, 100, 100_000)])
-    found = drain(identify(_cloud(mass), TABLE, RangingParams(background=side)))
-    assert found.background is not None
-    assert found.background_variance is not None
-    expected = np.array([6000, 1000, 4000])  # 1,000 ions per Da; widths 4 + 2, 1 and 4 Da
-    assert np.all(np.abs(found.background - expected) < 4 * np.sqrt(found.background_variance))
-    net = composition(found)
-    assert net.ion_counts[:2] == pytest.approx([3000, 500], abs=4 * np.sqrt(found.background_variance.max() + 7000))
-    assert net.background_subtracted
-
-
-def test_background_counts_overlaps_and_duplicates_once() -> None:
-    mass = np.random.default_rng(3).uniform(0, 100, 50_000)
-    twice = RangeTable(TABLE.ions, (*TABLE.ranges, TABLE.ranges[1], MassRange(13.5, 14.2, 1)))
-    params = RangingParams(background="before")
-    once, again = (drain(identify(_cloud(mass), table, params)).background for table in (TABLE, twice))
-    assert again == pytest.approx(once)
 
 
 def test_real_si(si_dir) -> None:

@@ -43,13 +43,18 @@ def specimen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("specimen")
     write(IonCloud.from_arrays(np.concatenate([xyz, odd]), np.append(mass, [69, 69, 0])), folder / "tip.pos")
     write(_RANGES, folder / "tip.rrng")
+    (folder / "drawn.csv").write_text(
+        "index,shape-type,vertex-index,axis-0,axis-1,axis-2\n"  # z, y, x: a rectangle around the cluster in x and z
+        "0,rectangle,0,4,9,3\n0,rectangle,1,4,9,9\n0,rectangle,2,8,9,9\n0,rectangle,3,8,9,3\n"
+    )
     return folder
 
 
 @pytest.fixture(scope="module")
 def run(specimen: Path) -> RunFolder:
     params = AnalysisParams.model_validate(_RUN)
-    return drain(analyze(specimen / "tip.pos", specimen / "run", ranges=specimen / "tip.rrng", params=params, seed=1))
+    files = {"ranges": specimen / "tip.rrng", "regions": [specimen / "drawn.csv"]}
+    return drain(analyze(specimen / "tip.pos", specimen / "run", **files, params=params, seed=1))
 
 
 def test_ion_table_follows_the_contract(run: RunFolder, specimen: Path) -> None:
@@ -152,6 +157,32 @@ def test_feature_table_says_what_its_columns_hold(run: RunFolder) -> None:
     assert np.nanmean(share[distance < 1]) > 5 * np.nanmean(share[distance > 4])
 
 
+def test_feature_table_knows_the_drawn_regions(run: RunFolder) -> None:
+    features = pq.read_table(run.path / "features.parquet")
+    x, _, z = run.ions().take(features["ion_idx"]).to_pandas()[["x_nm", "y_nm", "z_nm"]].to_numpy().T
+    inside = (np.abs(x - 6) < 3) & (np.abs(z - 6) < 2)  # through the whole specimen along y
+    np.testing.assert_array_equal(features["region_drawn_inside"].to_numpy() == 1, inside)
+    assert features["region_drawn_distance_nm"].to_numpy()[inside].max() == pytest.approx(2, abs=0.1)
+    assert features["boundary_planar_defect_normal_cos"].null_count == features.num_rows  # there is no planar defect
+    (entry,) = run.record["regions"]
+    assert Path(entry["path"]).name == "drawn.csv"
+
+
+def test_regions_without_a_feature_table_are_refused(specimen: Path, tmp_path: Path) -> None:
+    stage = analyze(specimen / "tip.pos", tmp_path / "run", regions=[specimen / "drawn.csv"])
+    with pytest.raises(ParameterError, match=r"--steps\.features"):
+        drain(stage)
+    twice = analyze(
+        specimen / "tip.pos",
+        tmp_path / "run",
+        regions=[specimen / "drawn.csv"] * 2,
+        params=AnalysisParams.model_validate(_RUN),
+    )
+    with pytest.raises(ParameterError, match="already is a region 'drawn'"):
+        drain(twice)
+    assert not (tmp_path / "run").exists()
+
+
 def test_grids_lie_on_the_ions(run: RunFolder) -> None:
     grids = run.volumes()
     assert set(grids) == {"density", "probability", "composition/Ga", "composition/N", "composition/MgO"}
@@ -175,14 +206,15 @@ def test_record_holds_what_a_repetition_needs(run: RunFolder, specimen: Path) ->
         assert stage["peak_rss_bytes"] > 1e7
     names = [stage["name"] for stage in record["stages"]]
     # the order of these ions is none of evaporation, so no drift was followed
-    assert names[:6] == ["read", "peak drift", "read ranges", "ranging", "normalize", "consistency"]
+    first = ["read", "peak drift", "read ranges", "ranging", "mass background", "normalize", "consistency"]
+    assert names[: len(first)] == first
     assert len(read_ranges(run.path / "ranges.rrng").ranges) == 3
     assert run.report.stat().st_size > 100_000
 
 
 def test_rerun_gives_the_same_tables(run: RunFolder, tmp_path: Path) -> None:
     again = drain(rerun(run.path, tmp_path / "again"))
-    for name in ("ions.parquet", "defects.parquet"):
+    for name in ("ions.parquet", "defects.parquet", "features.parquet"):
         assert (again.path / name).read_bytes() == (run.path / name).read_bytes()
 
 

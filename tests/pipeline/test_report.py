@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from napari_aptdefect.apt.ranging import estimate_mass_background
 from napari_aptdefect.data import DEFECT_CLASSES, DEFECT_SCHEMA, DefectTable, Ion, MassRange, RangeTable, VoxelGrid
 from napari_aptdefect.errors import ShapeError
 from napari_aptdefect.pipeline import report_figures
@@ -303,3 +304,20 @@ def test_percent_has_the_digits_of_its_error():
     assert percent(0.5, 0.0) == "50 %"
     assert percent(0.123456, 0.00034) == "12.346 ± 0.034 %"
     assert percent(float("nan"), 0.1) == "not known"
+
+
+def test_composition_net_of_background_stands_beside_the_raw_one(tmp_path, coarse):
+    data = make()
+    rng = np.random.default_rng(8)
+    mass = np.append(data.mass_da, (14 * rng.random(3000)) ** 2).astype(np.float32)
+    found = drain(estimate_mass_background(mass, data.ranges))
+    drain(write_report(tmp_path, replace(data, mass_background=found)))
+    text = Page((tmp_path / "report.html").read_text()).text
+    assert text.count("Net of background") == 2
+    net = found.composition(data.ranges)
+    assert percent(*net["Ga"]) in text
+    assert f"{found.background[0]:,.1f} ± {found.background_error[0]:,.1f}" in text
+    assert "which ion of a range is background can't be told" in text
+    assert "Dashed: background that is even in time of flight" in text
+    drain(write_report(tmp_path, data))
+    assert "Net of background" not in (tmp_path / "report.html").read_text()

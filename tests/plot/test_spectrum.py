@@ -4,7 +4,14 @@ import pytest
 from napari_aptdefect.data import Ion, MassRange, RangeTable
 from napari_aptdefect.errors import ParameterError
 from napari_aptdefect.plot import canvas
-from napari_aptdefect.plot.spectrum import dense_range, draw_spectrum, histogram, nice_step, whole_range
+from napari_aptdefect.plot.spectrum import (
+    dense_range,
+    draw_background,
+    draw_spectrum,
+    histogram,
+    nice_step,
+    whole_range,
+)
 
 EMPTY = RangeTable((), ())
 
@@ -80,3 +87,17 @@ def test_ranges_are_shaded_in_the_color_of_the_ion():
     faces = [tuple(c.get_facecolor()[0][:3]) for c in axes.collections]
     assert (1.0, 0.0, 0.0) in faces
     assert axes.get_yscale() == "log"
+
+
+def test_background_is_drawn_where_it_was_measured():
+    with canvas.house_style():
+        figure = canvas.new_figure(6, 3)
+        axes = figure.add_axes((0.1, 0.2, 0.85, 0.7))
+        found = histogram((10 * np.random.default_rng(0).random(50_000)) ** 2, 0, 100)
+        draw_background(axes, found, 5000.0, 4.0, 81.0)
+        x, y = axes.lines[0].get_data()
+    assert 4 < x.min() < 4.2
+    assert 80.8 < x.max() < 81
+    assert y.sum() == pytest.approx(5000 * (9 - 2), rel=0.01)
+    inside = (found.edges_da[:-1] >= 4) & (found.edges_da[1:] <= 81)
+    assert found.counts[inside].sum() == pytest.approx(y.sum(), rel=0.02)

@@ -240,6 +240,7 @@ def _write(job: Job, found: Found, work: Path, record: dict[str, Any]) -> Stage[
             voids,
             found.structure,
             found.consistent,
+            found.mass_background,
         ),
     )
     yield from job.run("report", report, 93, 100)

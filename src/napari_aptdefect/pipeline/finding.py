@@ -22,6 +22,7 @@ from napari_aptdefect.data import IonCloud, RangeTable
 from napari_aptdefect.data.hull import SpecimenHull
 from napari_aptdefect.errors import EmptySelectionError, Issue, ParameterError
 from napari_aptdefect.fields import Frame
+from napari_aptdefect.pipeline.background import background_notes, kept_by_mass, measure_background
 from napari_aptdefect.pipeline.checks import check_geometry
 from napari_aptdefect.pipeline.job import Job
 from napari_aptdefect.pipeline.notes import range_notes, specimen_notes, void_notes
@@ -65,8 +66,10 @@ def find_with(job: Job, cloud: IonCloud, table: RangeTable, name: str, masses: P
     """Run all stages within a job, from 6 to 88 of 100; `name` is what an error calls the cloud."""
     params = job.params
     ranging: Ranging = yield from job.run("ranging", identify(cloud, table, params.ranging), 6, 7)
+    mass_background = yield from measure_background(job, cloud, table)
     xyz_nm, places = yield from align_places(job, cloud.xyz_nm, 7, 8)
-    normalized: Normalized = yield from job.run("normalize", normalize(xyz_nm, params.normalize), 8, 10)
+    keep = kept_by_mass(job, ranging)
+    normalized: Normalized = yield from job.run("normalize", normalize(xyz_nm, params.normalize, keep=keep), 8, 10)
     job.note("normalize", normalized.issues)
     normalized, consistent = yield from check_geometry(job, cloud, normalized, 10, 12)
     used = normalized.used
@@ -93,6 +96,7 @@ def find_with(job: Job, cloud: IonCloud, table: RangeTable, name: str, masses: P
         *specimen_notes(measured.features.judged, joint.defects, normalized),
         *void_notes(voids, joint.void_defect),
         *sequence_notes(evaporation, job),
+        *background_notes(mass_background, ranging, job),
         *range_notes(job.issues),
     ]
     return Found(
@@ -111,6 +115,7 @@ def find_with(job: Job, cloud: IonCloud, table: RangeTable, name: str, masses: P
         estimate.channels,
         normalized.frame.sample(estimate.background.density, xyz) / np.float32(normalized.frame.voxel_nm**3),
         tuple(notes),
+        mass_background=mass_background,
     )
 
 

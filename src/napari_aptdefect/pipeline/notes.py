@@ -29,7 +29,7 @@ def specimen_notes(judged: NDArray[np.bool_], defects: Defects, normalized: Norm
         notes.insert(0, "Most of the specimen can't be judged: it is too narrow for the surface zone.")
     n_left = int((~normalized.used).sum())
     if n_left:
-        notes.append(f"{n_left} ions were left out (no finite position, or isolated noise).")
+        notes.append(f"{n_left} ions were left out (no finite position, isolated noise, or removed as asked for).")
     return notes
 
 

@@ -15,11 +15,12 @@ from napari_aptdefect.apt.consistency import Consistent
 from napari_aptdefect.apt.defects import Defects
 from napari_aptdefect.apt.fusion import Fused
 from napari_aptdefect.apt.normalize import Normalized
-from napari_aptdefect.apt.ranging import Ranging, composition
+from napari_aptdefect.apt.ranging import MassBackground, Ranging, composition
 from napari_aptdefect.apt.voids import Voids
 from napari_aptdefect.data import DEFECT_CLASSES, DefectTable, IonCloud, VoxelGrid
 from napari_aptdefect.data.cells import VoronoiCells
 from napari_aptdefect.data.hull import SpecimenHull
+from napari_aptdefect.pipeline.background import background_summary
 from napari_aptdefect.pipeline.checks import consistency_summary, flag_columns
 from napari_aptdefect.pipeline.params import AnalysisParams
 from napari_aptdefect.pipeline.run_folder import UNRANGED
@@ -48,6 +49,7 @@ class Found:
     density_nm3: NDArray[np.float32]
     notes: tuple[str, ...]
     structure: Structure | None = None
+    mass_background: MassBackground | None = None
 
 
 def ion_columns(found: Found) -> dict[str, NDArray[Any]]:
@@ -130,6 +132,7 @@ def summarize(found: Found, table: DefectTable, flags: NDArray[np.uint8]) -> dic
             {"ion": name, "count": int(count), "fraction": float(fraction)}
             for name, count, fraction in zip(whole.ions, found.ranging.counts, whole.ion_fraction, strict=True)
         ],
+        "mass_background": background_summary(found.mass_background, found.ranging),
         "n_voids": None if found.voids is None else len(found.voids),
         "sequence": _sequence(found.evaporation),
         "consistency": consistency_summary(found.consistent, flags),

@@ -19,7 +19,7 @@ from napari_aptdefect.apt.graph import GraphParams
 from napari_aptdefect.apt.hull import HullParams
 from napari_aptdefect.apt.normalize import NormalizeParams
 from napari_aptdefect.apt.peak_drift import PeakDriftParams
-from napari_aptdefect.apt.ranging import PeakParams, RangingParams
+from napari_aptdefect.apt.ranging import MassBackgroundParams, PeakParams, RangingParams
 from napari_aptdefect.apt.reference import ReferenceParams
 from napari_aptdefect.apt.voids import VoidParams
 from napari_aptdefect.apt.voronoi import VoronoiParams
@@ -40,6 +40,12 @@ class StepsParams(Params):
         title="Peak drift",
         description="Follow the mass peaks along the evaporation sequence; 'correct' takes their drift out of the "
         "masses before anything else is done.",
+    )
+    mass_background: Literal["off", "report", "remove"] = param(
+        "report",
+        title="Mass background",
+        description="Estimate how much of each range is background; 'remove' also leaves ions outside all ranges out "
+        "of the neighborhoods. Within a range nothing is removed: which ion is background can't be told.",
     )
     drift: Literal["off", "report", "correct"] = param(
         "report",
@@ -76,6 +82,9 @@ class AnalysisParams(Params):
     peak_drift: PeakDriftParams = _stage(PeakDriftParams, "Peak drift", "How mass peaks are followed.")
     peaks: PeakParams = _stage(PeakParams, "Peaks", "How ranges are suggested when no range file is given.")
     ranging: RangingParams = _stage(RangingParams, "Ranging", "How ions are identified.")
+    mass_background: MassBackgroundParams = _stage(
+        MassBackgroundParams, "Mass background", "What of the counts of a range is background."
+    )
     drift: DriftParams = _stage(DriftParams, "Drift", "How the outline of the specimen is followed.")
     normalize: NormalizeParams = _stage(NormalizeParams, "Normalization", "Usable ions, grids, density.")
     consistency: ConsistencyParams = _stage(ConsistencyParams, "Consistency", "Ions that can't lie where they lie.")

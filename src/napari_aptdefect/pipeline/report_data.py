@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from napari_aptdefect.apt.consistency import Consistent
+from napari_aptdefect.apt.ranging import MassBackground
 from napari_aptdefect.arrays import as_points, as_vector
 from napari_aptdefect.data import DefectTable, RangeTable, VoxelGrid
 from napari_aptdefect.errors import ShapeError
@@ -61,6 +62,8 @@ class ReportData:
         The structure of the specimen; None where it was not measured.
     consistent
         Geometric consistency of the ions; None where it was not checked.
+    mass_background
+        Background under each range; None where it was not estimated.
 
     Raises
     ------
@@ -86,6 +89,7 @@ class ReportData:
     voids: pa.Table | None = None
     structure: Structure | None = None
     consistent: Consistent | None = None
+    mass_background: MassBackground | None = None
 
     def __post_init__(self) -> None:
         n = len(as_points(self.xyz_nm))

@@ -113,7 +113,11 @@ def _spectra(data: ReportData) -> Iterator[Picture]:
     upper.set_title("whole range", loc="left")
     lower.set_title("where most ions are", loc="left")
     left_out = [spectrum.draw_spectrum(axes, part, data.ranges) for axes, part in ((upper, whole), (lower, dense))]
-    notes = [f"{whole.n_outside:,} ions lie outside the upper panel."] if whole.n_outside else []
+    if (found := data.mass_background) is not None:
+        for axes, part in ((upper, whole), (lower, dense)):
+            spectrum.draw_background(axes, part, found.level, found.from_da, found.to_da)
+    notes = ["Dashed: background that is even in time of flight."] if found is not None else []
+    notes += [f"{whole.n_outside:,} ions lie outside the upper panel."] if whole.n_outside else []
     if whole.n_not_finite:
         notes.append(f"The mass of {whole.n_not_finite:,} ions is no number.")
     if any(left_out):

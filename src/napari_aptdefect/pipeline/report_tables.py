@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from napari_aptdefect.apt.consistency import DensityColumn
+from napari_aptdefect.apt.ranging import MassBackground
 from napari_aptdefect.arrays import finite_rows
 from napari_aptdefect.data import DEFECT_CLASSES
 from napari_aptdefect.data.composition import Composition, composition_of_counts
@@ -36,6 +37,7 @@ def page_context(data: ReportData) -> dict[str, Any]:
     record = data.record
     summary = record.get("summary", {})
     found = composition_of_counts(data.ranges, data.ion_counts)
+    net = None if data.mass_background is None else data.mass_background.composition(data.ranges)
     return {
         "title": data.title,
         "created": record.get("created", ""),
@@ -47,10 +49,11 @@ def page_context(data: ReportData) -> dict[str, Any]:
         "versions": dict(record.get("versions") or {}),
         "stages": _stages(record.get("stages") or ()),
         "issues": sorted(map(dict, record.get("issues") or ()), key=lambda issue: issue.get("severity") == "info"),
-        "ionic": _ionic_rows(data, found),
+        "ionic": _ionic_rows(data, found, net),
         "n_unranged": int((data.species_idx < 0).sum()),
         "n_ions": data.n_ions,
-        "atomic": _atomic_rows(found),
+        "atomic": _atomic_rows(found, net),
+        "background": [] if data.mass_background is None else list(_background_rows(data, data.mass_background)),
         "labels": [
             ion.name for ion, n in zip(data.ranges.ions, data.ion_counts, strict=True) if n and not ion.elements
         ],
@@ -278,29 +281,47 @@ def _number(value: float | None, style: str) -> str:
     return "not known" if value is None or not np.isfinite(value) else format(value, style).replace("-", "−")  # noqa: RUF001
 
 
-def _ionic_rows(data: ReportData, found: Composition) -> list[dict[str, Any]]:
+def _ionic_rows(data: ReportData, found: Composition, net: Composition | None) -> list[dict[str, Any]]:
     colors = species_colors(data.ranges.ions)
     return [
         {
             "name": data.ranges.ions[i].name,
             "count": int(data.ion_counts[i]),
             "percent": percent(float(found.ion_fraction[i]), float(found.ion_fraction_error[i])),
+            "net": net and percent(float(net.ion_fraction[i]), float(net.ion_fraction_error[i])),
             "color": hex_color(colors[i]),
         }
         for i in np.argsort(-data.ion_counts, kind="stable").tolist()
     ]
 
 
-def _atomic_rows(found: Composition) -> list[dict[str, Any]]:
+def _atomic_rows(found: Composition, net: Composition | None) -> list[dict[str, Any]]:
     return [
         {
             "name": found.elements[i],
             "count": round(float(found.atom_counts[i])),
             "percent": percent(float(found.fraction[i]), float(found.fraction_error[i])),
+            "net": net and percent(float(net.fraction[i]), float(net.fraction_error[i])),
         }
         for i in np.argsort(-found.atom_counts, kind="stable").tolist()
         if found.atom_counts[i] > 0
     ]
+
+
+def _background_rows(data: ReportData, found: MassBackground) -> Iterator[dict[str, str]]:
+    colors = species_colors(data.ranges.ions)
+    for i, item in enumerate(found.ranges[:MAX_ROWS]):
+        probability = float(found.probability[i])
+        yield {
+            "name": data.ranges.ions[item.ion_idx].name,
+            "color": hex_color(colors[item.ion_idx]),
+            "limits": f"{item.lo_da:.3f} to {item.hi_da:.3f}",
+            "count": f"{int(found.counts[i]):,}",
+            "background": f"{found.background[i]:,.1f} ± {found.background_error[i]:,.1f}",
+            "net": f"{found.net[i]:,.0f} ± {found.net_error[i]:,.0f}".replace("-", "−"),  # noqa: RUF001
+            "ratio": _number(float(found.signal_to_noise[i]), ".1f"),
+            "probability": "below 0.001" if probability < 1e-3 else _number(probability, ".3f"),
+        }
 
 
 def _inputs(data: ReportData) -> list[tuple[str, str]]:

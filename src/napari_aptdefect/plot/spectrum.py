@@ -181,6 +181,27 @@ def draw_spectrum(axes: Axes, spectrum: Spectrum, ranges: RangeTable, *, label: 
     return _label_peaks(axes, spectrum, ranges, colors) if label else 0
 
 
+def draw_background(axes: Axes, spectrum: Spectrum, level_per_sqrt_da: float, from_da: float, to_da: float) -> None:
+    """Draw the background that is even in time of flight: level (sqrt(b) - sqrt(a)) ions from a to b.
+
+    Parameters
+    ----------
+    axes
+        Axes that `draw_spectrum` drew in.
+    spectrum
+        The same spectrum.
+    level_per_sqrt_da
+        Ions per sqrt(Da).
+    from_da, to_da
+        Where it was measured; it is drawn only there, Da.
+    """
+    edges = spectrum.edges_da
+    inside = (edges[:-1] >= from_da) & (edges[1:] <= to_da)
+    middles = 0.5 * (edges[:-1] + edges[1:])[inside]
+    expected = level_per_sqrt_da * np.diff(np.sqrt(np.maximum(edges, 0.0)))[inside]
+    axes.plot(middles, expected, color="#d55e00", linewidth=1.2, linestyle="--")
+
+
 def _shade(axes: Axes, spectrum: Spectrum, lo_da: float, hi_da: float, color: Color) -> None:
     rgb = tuple(c / 255 for c in color)
     axes.axvspan(lo_da, hi_da, ymax=1.0, color=rgb, alpha=0.16, linewidth=0)
