@@ -40,6 +40,21 @@ def as_vector(values: ArrayLike, name: str, *, length: int | None = None, dtype:
     return np.ascontiguousarray(array, dtype=dtype)
 
 
+def to_zyx(values: ArrayLike) -> NDArray[Any]:
+    """Reverse x, y, z along the last axis: from the frame of the data to that of napari, and back.
+
+    Parameters
+    ----------
+    values
+        Points, vectors or lengths, shape (..., 3), in the order x, y, z, or z, y, x.
+
+    Returns
+    -------
+    The same numbers in the other order, C-contiguous.
+    """
+    return np.ascontiguousarray(np.asarray(values)[..., ::-1])
+
+
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
     """Return a view of the array that can't be written to."""
     view = array.view()

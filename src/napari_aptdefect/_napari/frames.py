@@ -1,4 +1,4 @@
-"""The one place where the frame of the data, (x, y, z) in nm, becomes the frame of napari, (z, y, x) in nm."""
+"""Layers between the frame of the data, (x, y, z) in nm, and that of napari, (z, y, x): `arrays.to_zyx` turns one."""
 
 from __future__ import annotations
 
@@ -7,26 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_aptdefect.arrays import to_zyx
 from napari_aptdefect.data import VoxelGrid
 from napari_aptdefect.errors import ParameterError
 
 AXES_3D = {"units": ("nm", "nm", "nm"), "axis_labels": ("z", "y", "x")}
 """What every layer of a cloud says about its axes."""
 
-
-def to_zyx(values: NDArray[Any]) -> NDArray[Any]:
-    """Reverse x, y, z along the last axis.
-
-    Parameters
-    ----------
-    values
-        Points, vectors or lengths, shape (..., 3), in the order x, y, z.
-
-    Returns
-    -------
-    The same numbers in the order z, y, x, C-contiguous.
-    """
-    return np.ascontiguousarray(np.asarray(values)[..., ::-1])
+__all__ = ["AXES_3D", "grid_to_zyx", "layer_to_grid", "layer_to_xyz", "to_zyx"]
 
 
 def grid_to_zyx(grid: VoxelGrid) -> tuple[NDArray[Any], dict[str, Any]]:

@@ -24,6 +24,7 @@ _DEFECTS: Final = dict(
 )
 _DARKEST: Final = 0.25
 _OPAQUE_FROM: Final = 0.4
+_MISSING: Final = (0.45, 0.45, 0.45, 1.0)
 
 
 def species_colors(ions: tuple[Ion, ...]) -> NDArray[np.float32]:
@@ -62,6 +63,18 @@ def mass_colors(mass_da: NDArray[Any]) -> NDArray[np.float32]:
     table = ensure_colormap("viridis").map(np.linspace(0.1, 1.0, 256)).astype(np.float32)
     position = np.log2(np.clip(np.nan_to_num(mass_da, nan=1.0), 1.0, 256.0)) / 8.0  # 1 Da to 256 Da
     return table[(position * 255).astype(np.uint8)]
+
+
+def value_colors(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float32]:
+    """Color of each ion by a value between two limits, shape (n, 4), violet to yellow; gray where it is missing."""
+    from napari.utils.colormaps import ensure_colormap
+
+    known = np.isfinite(values)
+    span = high - low if high > low else 1.0
+    position = np.clip((np.where(known, values, low if np.isfinite(low) else 0.0) - low) / span, 0.0, 1.0)
+    out = ensure_colormap("viridis").map(np.nan_to_num(position)).astype(np.float32)
+    out[~known] = _MISSING
+    return out
 
 
 def volume_colormap(name: str) -> Any:

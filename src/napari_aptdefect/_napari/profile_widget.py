@@ -6,7 +6,6 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QFileDialog,
@@ -21,11 +20,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_aptdefect._napari.forms import form_for
-from napari_aptdefect._napari.frames import AXES_3D
 from napari_aptdefect._napari.jobs import JobPanel, Scrolled, narrow_combo, refill
 from napari_aptdefect._napari.profiles import Drawn, Way, draw_along, draw_from, find_ways
 from napari_aptdefect._napari.sources import Source, find_sources
-from napari_aptdefect._napari.viewing import in_words
+from napari_aptdefect._napari.viewing import draw_in_cut, in_words
 from napari_aptdefect.errors import AptDefectError, ParameterError
 from napari_aptdefect.pipeline.display_profiles import LineParams, ProxigramParams, apart, drawn_part, shown_elements
 from napari_aptdefect.plot.colors import palette
@@ -144,23 +142,12 @@ class Profiles(QWidget):
 
     def draw_line(self) -> None:
         """Cut the specimen along z in 2D and add a Shapes layer whose tool draws lines."""
-        from napari.layers import Shapes
-
         if self._viewer.layers.ndim != 3:
             self.job.say("Can't start: there is nothing with three axes to draw in; open a cloud first", failed=True)
             return
-        layer = next((one for one in self._viewer.layers if isinstance(one, Shapes) and one.name == _LINE_LAYER), None)
-        if layer is None:
-            layer = Shapes(ndim=3, name=_LINE_LAYER, edge_width=0.4, edge_color="#ffd166", **AXES_3D)
-            self._viewer.add_layer(layer)
+        layer, is_new = draw_in_cut(self._viewer, _LINE_LAYER, "add_line", "#ffd166")
+        if is_new:
             layer.events.data.connect(self._line_drawn)
-        self._viewer.dims.ndisplay = 2
-        self._viewer.dims.order = (1, 0, 2)  # y into the picture: z down, x to the right
-        low, high = np.array([[span.start, span.stop] for span in self._viewer.dims.range]).T
-        self._viewer.dims.point = tuple((low + high) / 2)
-        self._viewer.reset_view()
-        self._viewer.layers.selection.active = layer
-        layer.mode = "add_line"
         self.job.say("Draw a line with the mouse in the cut, then press Run; a volume shows where to.")
 
     def save_csv(self, path: Path) -> None:

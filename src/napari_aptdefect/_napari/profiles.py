@@ -75,22 +75,27 @@ class Way:
         return layer_to_xyz(self.layer, points)[[0, -1]]
 
     def surface(self) -> Surface:
-        """The surface of a layer; higher values lie where the normals of its triangles don't point.
+        """The surface of a layer; see `layer_surface`."""
+        return layer_surface(self.layer)
 
-        Raises
-        ------
-        ParameterError
-            If the layer does not have the three axes of the ions.
-        """
-        vertices, triangles = self.layer.data[:2]
-        entry = note(self.layer)
-        return Surface(
-            layer_to_xyz(self.layer, vertices).astype(np.float32),
-            np.asarray(triangles, np.int32),
-            float(entry.get("level", 0.0)),
-            str(entry.get("quantity", self.layer.name)),
-            str(entry.get("unit", "")),
-        )
+
+def layer_surface(layer: Any) -> Surface:
+    """The surface of a layer; higher values lie where the normals of its triangles don't point.
+
+    Raises
+    ------
+    ParameterError
+        If the layer does not have the three axes of the ions.
+    """
+    vertices, triangles = layer.data[:2]
+    entry = note(layer)
+    return Surface(
+        layer_to_xyz(layer, vertices).astype(np.float32),
+        np.asarray(triangles, np.int32),
+        float(entry.get("level", 0.0)),
+        str(entry.get("quantity", layer.name)),
+        str(entry.get("unit", "")),
+    )
 
 
 @dataclass(frozen=True, eq=False)

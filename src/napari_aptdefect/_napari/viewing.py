@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from napari_aptdefect._napari.frames import AXES_3D
 from napari_aptdefect._napari.layers import KEY, LayerTuple, cloud_layers
 from napari_aptdefect.errors import AptDefectError, ParameterError
 
@@ -115,6 +118,41 @@ def look_in_3d(viewer: Viewer, layers: Iterable[Layer] | None = None) -> None:
     viewer.fit_to_view(layers=shown)
     for layer in viewer.layers:
         _protect(layer)  # a change between 2D and 3D makes layers editable again
+
+
+def draw_in_cut(viewer: Viewer, name: str, mode: str, face_color: str) -> tuple[Any, bool]:
+    """Cut the specimen along z in 2D and take up a tool of a Shapes layer, which is added when there is none.
+
+    Parameters
+    ----------
+    viewer
+        The viewer, with layers in 3D.
+    name
+        Name of the Shapes layer.
+    mode
+        The tool, such as ``"add_line"``.
+    face_color
+        Color inside of shapes.
+
+    Returns
+    -------
+    The layer, and whether it is new.
+    """
+    from napari.layers import Shapes
+
+    layer = next((one for one in viewer.layers if isinstance(one, Shapes) and one.name == name), None)
+    is_new = layer is None
+    if layer is None:
+        layer = Shapes(ndim=3, name=name, edge_width=0.4, edge_color="#ffd166", face_color=face_color, **AXES_3D)
+        viewer.add_layer(layer)
+    viewer.dims.ndisplay = 2
+    viewer.dims.order = (1, 0, 2)  # y into the picture: z down, x to the right
+    low, high = np.array([[span.start, span.stop] for span in viewer.dims.range]).T
+    viewer.dims.point = tuple((low + high) / 2)
+    viewer.reset_view()
+    viewer.layers.selection.active = layer
+    layer.mode = mode
+    return layer, is_new
 
 
 def when_added(viewer: Any, n_layers: int, *, look: bool) -> None:

@@ -23,6 +23,7 @@ def analyze(
     *,
     out: Path,
     ranges: Path | None = None,
+    regions: tuple[Path, ...] = (),
     params: Path | None = None,
     seed: NonNegativeInt = 0,
     scheduler: str | None = None,
@@ -40,6 +41,8 @@ def analyze(
         Run folder to write.
     ranges
         Range file (.rrng, .rng, .env); without one, ranges are suggested from the mass spectrum.
+    regions
+        Drawn regions for features.parquet: shapes saved by napari (.csv) or labels on voxels (.npz); may be repeated.
     params
         TOML file with parameters, one table per stage; options given here override it.
     seed
@@ -54,7 +57,14 @@ def analyze(
     with terminal.output(as_json) as write:
         chosen = overridden(analysis.load_params(params), given(options))
         stage = analysis.analyze(
-            input_path, out, ranges=ranges, params=chosen, seed=seed, scheduler=scheduler, overwrite=overwrite
+            input_path,
+            out,
+            ranges=ranges,
+            regions=regions,
+            params=chosen,
+            seed=seed,
+            scheduler=scheduler,
+            overwrite=overwrite,
         )
         _finish(terminal.run_stage(stage), write)
     return terminal.EXIT.DONE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -9,12 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_aptdefect.data.grid import VoxelGrid
-from napari_aptdefect.errors import ParameterError
+from napari_aptdefect.errors import EmptySelectionError, ParameterError
 
 AxisName = Literal["x", "y", "z"]
 
 _ELLIPSE_CORNERS: Final = 96  # their polygon holds 0.07 % less than the ellipse
 _FLAT: Final = 1e-4  # of the extent of a drawing, nm per nm
+_MAX_REGIONS: Final = 32
+_AROUND: Final = 4  # voxels kept around a label
+
+CLOSED: Final = ("polygon", "rectangle", "ellipse")
+"""Kinds of shapes that enclose a region."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +67,95 @@ class PolygonPrism:
 
 Region = VoxelGrid | PolygonPrism
 """A grid that is above 0.5 inside, or a prism."""
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnShape:
+    """A shape as napari knows it.
+
+    Parameters
+    ----------
+    kind
+        ``"polygon"``, ``"rectangle"`` or ``"ellipse"``, which enclose something, or ``"line"`` or ``"path"``.
+    corners_nm
+        Shape (V, 3): corners x, y, z in order, nm; of an ellipse those of its box.
+    """
+
+    kind: str
+    corners_nm: NDArray[np.floating]
+
+
+def drawn_regions(
+    name: str, shapes: Sequence[DrawnShape], thickness_nm: float | None = None
+) -> dict[str, PolygonPrism]:
+    """Each closed shape as a region: `name` for a single one, else name_1, name_2 ...; lines are left out.
+
+    Parameters
+    ----------
+    name
+        Name of what the shapes were drawn in.
+    shapes
+        The shapes.
+    thickness_nm
+        Extent across the plane they were drawn in, as for `prism_over`.
+
+    Raises
+    ------
+    EmptySelectionError
+        If none of them is closed.
+    ParameterError
+        If there are too many, or one doesn't lie in a plane across an axis.
+    """
+    closed = [(n, one) for n, one in enumerate(shapes, 1) if one.kind in CLOSED]
+    if not closed:
+        raise EmptySelectionError(f"{name} holds no {', '.join(CLOSED[:-1])} or {CLOSED[-1]}; draw one around a region")
+    _check_number(name, len(closed))
+    out = {}
+    for n, one in closed:
+        corners = ellipse_corners(one.corners_nm) if one.kind == "ellipse" else one.corners_nm
+        label = column_name(name) if len(closed) == 1 else f"{column_name(name)}_{n}"
+        out[label] = prism_over(corners, thickness_nm, f"{name}, shape {n}")
+    return out
+
+
+def label_regions(name: str, labels: VoxelGrid) -> dict[str, VoxelGrid]:
+    """Each label above 0 as a region: `name` for a single one, else name_1, name_2 ... by the label.
+
+    Parameters
+    ----------
+    name
+        Name of what was labeled.
+    labels
+        Whole numbers on voxels.
+
+    Raises
+    ------
+    EmptySelectionError
+        If nothing is labeled.
+    ParameterError
+        If there are too many labels.
+    """
+    found = [int(value) for value in np.unique(labels.values) if value > 0]
+    if not found:
+        raise EmptySelectionError(f"{name} labels no voxel; paint a region first")
+    _check_number(name, len(found))
+    out = {}
+    for value in found:
+        label = column_name(name) if len(found) == 1 else f"{column_name(name)}_{value}"
+        out[label] = _cropped(labels, value)
+    return out
+
+
+def column_name(name: str) -> str:
+    """A name as a part of a column's name: letters, digits and underscores.
+
+    Examples
+    --------
+    >>> column_name("grain A (2)"), column_name("Shapes [1]"), column_name("2nd")
+    ('grain_A_2', 'Shapes_1', '_2nd')
+    """
+    word = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "region"
+    return word if word.isidentifier() else f"_{word}"
 
 
 def prism_over(corners_nm: ArrayLike, thickness_nm: float | None = None, name: str = "region") -> PolygonPrism:
@@ -120,3 +216,20 @@ def ellipse_corners(box_nm: ArrayLike) -> NDArray[np.float64]:
 def _area(corners: NDArray[np.float64]) -> float:
     x, y = (corners - corners.mean(axis=0)).T
     return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
+
+
+def _cropped(labels: VoxelGrid, value: int) -> VoxelGrid:
+    """One label as 0 and 1, on the voxels around it."""
+    inside = labels.values == value
+    part = []
+    for axis, n in enumerate(inside.shape):
+        held = np.flatnonzero(inside.any(axis=tuple(i for i in range(3) if i != axis)))
+        part.append(slice(max(int(held[0]) - _AROUND, 0), min(int(held[-1]) + 1 + _AROUND, n)))
+    voxel = np.asarray(labels.voxel_nm, np.float64)
+    origin = np.asarray(labels.origin_nm, np.float64) + [p.start for p in part] * voxel
+    return VoxelGrid(inside[tuple(part)].astype(np.float32), origin, voxel, labels.name)
+
+
+def _check_number(name: str, n: int) -> None:
+    if n > _MAX_REGIONS:
+        raise ParameterError(f"{name} holds {n} regions; {_MAX_REGIONS} at most have columns of their own")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_aptdefect.apt.ranging import check_ranges, lint_ranges, suggest
 from napari_aptdefect.data import IonCloud, RangeTable
+from napari_aptdefect.data.region import Region
 from napari_aptdefect.errors import EmptySelectionError, Issue, ParameterError, RunFolderError
 from napari_aptdefect.io import read_cloud, read_ranges, write
 from napari_aptdefect.pipeline.defect_rows import defect_table, void_table
@@ -22,6 +24,7 @@ from napari_aptdefect.pipeline.notes import consistency_note
 from napari_aptdefect.pipeline.outputs import Found, dictionaries, ion_columns, summarize, volumes
 from napari_aptdefect.pipeline.params import AnalysisParams, load_params
 from napari_aptdefect.pipeline.record import sha256_of, versions
+from napari_aptdefect.pipeline.regions import read_all
 from napari_aptdefect.pipeline.report import ReportData, write_report
 from napari_aptdefect.pipeline.run_folder import (
     RunFolder,
@@ -46,6 +49,7 @@ def analyze(
     out: Path,
     *,
     ranges: Path | None = None,
+    regions: Sequence[Path] = (),
     params: AnalysisParams | None = None,
     seed: int = 0,
     scheduler: str | None = None,
@@ -61,6 +65,9 @@ def analyze(
         Run folder to make.
     ranges
         Range file; without one the ranges are suggested from the mass spectrum.
+    regions
+        Files of drawn regions that the feature table refers to (`io.regions.read_regions`), in the frame of
+        ``ions.parquet``.
     params
         Parameters of all stages; the defaults when None.
     seed
@@ -82,6 +89,8 @@ def analyze(
         If too few ions are left to judge anything.
     RunFolderError
         If the run folder can't be made.
+    ParameterError
+        If regions are given and no feature table is asked for.
 
     Examples
     --------
@@ -91,11 +100,14 @@ def analyze(
     job = Job(params or AnalysisParams(), seed, scheduler)
     if scheduler is not None:
         check_scheduler(scheduler)
+    drawn = _regions(job, regions)
     started = datetime.now(UTC)
     with new_run(out, overwrite=overwrite) as work:
         found = yield from _find(job, input_path, ranges)
         yield Progress(91, 100, "write: tables and grids")
-        yield from _write(job, found, work, _provenance(job, input_path, ranges, found, started))
+        record = _provenance(job, input_path, ranges, found, started)
+        record["regions"] = [_file_entry(path) for path in regions]
+        yield from _write(job, found, drawn, work, record)
     yield Progress(100, 100, "done")
     return RunFolder(out)
 
@@ -109,9 +121,11 @@ def rerun(run: Path, out: Path) -> Stage[RunFolder]:
         If the run is not complete, or its input or range file is gone or has changed.
     """
     record = RunFolder(run).record
-    files: dict[str, Path | None] = {"input": None, "ranges": None}
-    for n_done, key in enumerate(files):
-        entry = record[key]
+    drawn = record.get("regions", [])
+    entries = {"input": record["input"], "ranges": record["ranges"]}
+    entries |= {f"regions {n}": entry for n, entry in enumerate(drawn, 1)}
+    files: dict[str, Path] = {}
+    for n_done, (key, entry) in enumerate(entries.items()):
         if "path" not in entry:
             continue
         path = Path(entry["path"])
@@ -121,17 +135,28 @@ def rerun(run: Path, out: Path) -> Stage[RunFolder]:
         if sha256_of(path) != entry["sha256"]:
             raise RunFolderError(f"{path}, the {key} of the run {run}, has changed since; run `aptdefect analyze`")
         files[key] = path
-    if files["input"] is None:
+    if "input" not in files:
         raise RunFolderError(f"{run}/run.json names no input file")
     result: RunFolder = yield from analyze(
         files["input"],
         out,
-        ranges=files["ranges"],
+        ranges=files.get("ranges"),
+        regions=[path for key, path in files.items() if key.startswith("regions")],
         params=AnalysisParams.model_validate(record["parameters"]),
         seed=int(record["seed"]),
         scheduler=record["scheduler"],
     )
     return result
+
+
+def _regions(job: Job, paths: Sequence[Path]) -> dict[str, Region]:
+    """Read the regions before anything else is done."""
+    if paths and not job.params.steps.features:
+        raise ParameterError(
+            "regions are for the feature table, which is off; say --steps.features, or [steps] features = true in the "
+            "parameter file"
+        )
+    return read_all(paths, job.params.drawn_regions)
 
 
 def _find(job: Job, input_path: Path, ranges: Path | None) -> Stage[Found]:
@@ -199,10 +224,10 @@ def _against_spectrum(table: RangeTable, cloud: IonCloud) -> tuple[Issue, ...]:
         return (Issue("no-peaks", f"the ranges can't be checked against the spectrum: {error}"),)
 
 
-def _write(job: Job, found: Found, work: Path, record: dict[str, Any]) -> Stage[None]:
+def _write(job: Job, found: Found, regions: Mapping[str, Region], work: Path, record: dict[str, Any]) -> Stage[None]:
     """Write tables, grids, report and, last, the record."""
     if job.params.steps.features:
-        features = yield from feature_table(job, found, 91, 93)
+        features = yield from feature_table(job, found, regions, 91, 93)
         write_features(work, features)
         del features
     with job.log.measure("write"):

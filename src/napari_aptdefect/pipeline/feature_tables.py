@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -12,18 +14,15 @@ from napari_aptdefect.apt.voids import Voids
 from napari_aptdefect.data import IonCloud
 from napari_aptdefect.data.boundary import Boundary
 from napari_aptdefect.data.feature_table import FeatureTable
+from napari_aptdefect.data.region import Region
 from napari_aptdefect.pipeline.job import Job
 from napari_aptdefect.pipeline.outputs import Found
-from napari_aptdefect.pipeline.planes import Plane, nearest_plane
+from napari_aptdefect.pipeline.planes import PLANAR, Plane, nearest_plane
+from napari_aptdefect.pipeline.ranged_ions import PER_PULSE
 from napari_aptdefect.stage import Stage
 
-PLANAR = ("stacking_fault", "grain_boundary")
-"""Classes whose mid-plane counts as a boundary."""
 
-_PER_PULSE = "ions_per_pulse"
-
-
-def feature_table(job: Job, found: Found, start: float, stop: float) -> Stage[pa.Table]:
+def feature_table(job: Job, found: Found, regions: Mapping[str, Region], start: float, stop: float) -> Stage[pa.Table]:
     """Compute all features of the used ions, with the index of each ion in the file as first column."""
     used = found.normalized.used
     rows = np.flatnonzero(used)
@@ -37,6 +36,7 @@ def feature_table(job: Job, found: Found, start: float, stop: float) -> Stage[pa
         multi_hit=_multi_hit(found.cloud, used),
         voids=_balls(found.voids),
         boundaries=_boundaries(found.defects, found.normalized.xyz_nm[used]),
+        regions=regions,
     )
     features: FeatureTable = yield from job.run(
         "feature sets",
@@ -51,7 +51,7 @@ def feature_table(job: Job, found: Found, start: float, stop: float) -> Stage[pa
 
 
 def _multi_hit(cloud: IonCloud, used: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    return multi_hits(cloud.read(_PER_PULSE))[used] if _PER_PULSE in cloud.columns else None
+    return multi_hits(cloud.read(PER_PULSE))[used] if PER_PULSE in cloud.columns else None
 
 
 def _balls(voids: Voids | None) -> NDArray[np.float64] | None:

@@ -24,6 +24,7 @@ from napari_aptdefect.apt.reference import ReferenceParams
 from napari_aptdefect.apt.voids import VoidParams
 from napari_aptdefect.apt.voronoi import VoronoiParams
 from napari_aptdefect.errors import MissingFileError, ParameterError
+from napari_aptdefect.pipeline.regions import RegionParams
 from napari_aptdefect.pipeline.structure import StructureParams
 from napari_aptdefect.stage import Params, param
 
@@ -96,6 +97,7 @@ class AnalysisParams(Params):
     voronoi: VoronoiParams = _stage(VoronoiParams, "Voronoi", "The cell of each ion.")
     voids: VoidParams = _stage(VoidParams, "Voids", "How voids are looked for.")
     features: FeaturesParams = _stage(FeaturesParams, "Features", "What the surroundings of each ion look like.")
+    drawn_regions: RegionParams = _stage(RegionParams, "Drawn regions", "How far the regions reach that a person drew.")
     feature_sets: FeatureSetParams = _stage(FeatureSetParams, "Feature sets", "What features.parquet holds.")
     fusion: FusionParams = _stage(FusionParams, "Fusion", "How the feature sets are weighted.")
     clustering: ClusteringParams = _stage(ClusteringParams, "Clustering", "What stands out, and of which type it is.")

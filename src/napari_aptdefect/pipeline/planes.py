@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,10 @@ from napari_aptdefect.arrays import finite_rows
 from napari_aptdefect.data.boundary import Boundary
 from napari_aptdefect.data.surface import unit
 
-_CHUNK = 1 << 20
+PLANAR: Final = ("stacking_fault", "grain_boundary")
+"""Classes of defects whose mid-plane counts as a boundary."""
+
+_CHUNK: Final = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)

@@ -183,7 +183,12 @@ def write_voids(work: Path, voids: pa.Table) -> None:
 
 def write_features(work: Path, features: pa.Table) -> None:
     """Write ``features.parquet``: one row per ion that was used, with its index in the file."""
-    pq.write_table(features, work / "features.parquet", compression="zstd", row_group_size=1 << 18)
+    write_table(work / "features.parquet", features)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a large table of ions in row groups that can be read one by one."""
+    pq.write_table(table, path, compression="zstd", row_group_size=1 << 18)
 
 
 def write_volumes(work: Path, grids: Sequence[VoxelGrid]) -> None:
