@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from napari_aptdefect.apt.ranging import estimate_mass_background
+from napari_aptdefect.apt.topology import PlacesParams, compare_places
 from napari_aptdefect.data import DEFECT_CLASSES, DEFECT_SCHEMA, DefectTable, Ion, MassRange, RangeTable, VoxelGrid
 from napari_aptdefect.errors import ShapeError
 from napari_aptdefect.pipeline import report_figures
@@ -321,3 +322,21 @@ def test_composition_net_of_background_stands_beside_the_raw_one(tmp_path, coars
     assert "Dashed: background that is even in time of flight" in text
     drain(write_report(tmp_path, data))
     assert "Net of background" not in (tmp_path / "report.html").read_text()
+
+
+def test_topology_of_defects_stands_beside_that_of_the_matrix(tmp_path, coarse):
+    pytest.importorskip("gudhi", reason="the extra `topology` is not installed")
+    xyz = np.random.default_rng(0).uniform(0, 10, (8000, 3))
+    off = np.linalg.norm(xyz - 4, axis=1)
+    xyz, off = xyz[off > 0.9], off[off > 0.9]
+    depth = np.minimum(xyz, 10 - xyz).min(axis=1)
+    found = drain(compare_places(xyz, [[4.0] * 3], [1.5], off > 1.3, depth, PlacesParams(n_matrix=4)))
+    data = replace(make(), topology=tuple(found))
+    drain(write_report(tmp_path, data))
+    page = Page((tmp_path / "report.html").read_text())
+    assert "Persistent homology of the ball of 1.5 nm around defect 1" in page.text
+    assert "live longer than any in 4 balls of the matrix" in page.text
+    assert f"{found[0].longest_nm[2]:.2f} / {found[0].longest_matrix_nm[2]:.2f}" in page.text
+    assert (tmp_path / "figures" / "topology.png").is_file()
+    drain(write_report(tmp_path, replace(data, topology=())))
+    assert "Persistent homology" not in (tmp_path / "report.html").read_text()

@@ -17,6 +17,7 @@ from napari_aptdefect.data.region import Region
 from napari_aptdefect.errors import EmptySelectionError, Issue, ParameterError, RunFolderError
 from napari_aptdefect.io import read_cloud, read_ranges, write
 from napari_aptdefect.pipeline.defect_rows import defect_table, void_table
+from napari_aptdefect.pipeline.defect_topology import check_topology, defect_topology, topology_table
 from napari_aptdefect.pipeline.feature_tables import feature_table
 from napari_aptdefect.pipeline.finding import LEAST_IONS, find_with
 from napari_aptdefect.pipeline.job import Job
@@ -33,6 +34,7 @@ from napari_aptdefect.pipeline.run_folder import (
     write_features,
     write_ions,
     write_record,
+    write_topology,
     write_voids,
     write_volumes,
 )
@@ -83,6 +85,8 @@ def analyze(
 
     Raises
     ------
+    MissingExtraError
+        If the topology of defects is asked for and GUDHI is not installed.
     FormatError
         If a file does not hold what its format promises.
     EmptySelectionError
@@ -98,6 +102,7 @@ def analyze(
     >>> run = drain(analyze(Path("tip.epos"), Path("tip-run"), ranges=Path("tip.rrng")))  # doctest: +SKIP
     """
     job = Job(params or AnalysisParams(), seed, scheduler)
+    check_topology(job)
     if scheduler is not None:
         check_scheduler(scheduler)
     drawn = _regions(job, regions)
@@ -167,10 +172,11 @@ def _find(job: Job, input_path: Path, ranges: Path | None) -> Stage[Found]:
     found: Found = yield from find_with(job, cloud, table, str(input_path), masses)
     xyz = found.normalized.xyz_nm[found.normalized.used]
     structure = yield from _structure(job, xyz, found)
+    topology = yield from defect_topology(job, found, 89, 90)
     with job.log.measure("Voronoi check"):
         note = consistency_note(xyz, found.measured, job.params.voronoi, job.seed)
     yield Progress(90, 100, "Voronoi check: done")
-    return replace(found, structure=structure, notes=(*found.notes, note))
+    return replace(found, structure=structure, topology=topology, notes=(*found.notes, note))
 
 
 def _structure(job: Job, xyz: NDArray[np.float32], found: Found) -> Stage[Structure | None]:
@@ -238,6 +244,8 @@ def _write(job: Job, found: Found, regions: Mapping[str, Region], work: Path, re
         voids = None if found.voids is None else void_table(found.voids, found.void_defect)
         if voids is not None:
             write_voids(work, voids)
+        if found.topology is not None:
+            write_topology(work, topology_table(found.topology))
         grids = volumes(job.params, found)
         write_volumes(work, grids)
         write(found.ranging.table, work / "ranges.rrng")
@@ -266,6 +274,7 @@ def _write(job: Job, found: Found, regions: Mapping[str, Region], work: Path, re
             found.structure,
             found.consistent,
             found.mass_background,
+            found.topology,
         ),
     )
     yield from job.run("report", report, 93, 100)

@@ -16,6 +16,7 @@ from napari_aptdefect.apt.defects import Defects
 from napari_aptdefect.apt.fusion import Fused
 from napari_aptdefect.apt.normalize import Normalized
 from napari_aptdefect.apt.ranging import MassBackground, Ranging, composition
+from napari_aptdefect.apt.topology import PlaceTopology
 from napari_aptdefect.apt.voids import Voids
 from napari_aptdefect.data import DEFECT_CLASSES, DefectTable, IonCloud, VoxelGrid
 from napari_aptdefect.data.cells import VoronoiCells
@@ -50,6 +51,7 @@ class Found:
     notes: tuple[str, ...]
     structure: Structure | None = None
     mass_background: MassBackground | None = None
+    topology: tuple[PlaceTopology, ...] | None = None
 
 
 def ion_columns(found: Found) -> dict[str, NDArray[Any]]:

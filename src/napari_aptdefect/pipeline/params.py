@@ -21,6 +21,7 @@ from napari_aptdefect.apt.normalize import NormalizeParams
 from napari_aptdefect.apt.peak_drift import PeakDriftParams
 from napari_aptdefect.apt.ranging import MassBackgroundParams, PeakParams, RangingParams
 from napari_aptdefect.apt.reference import ReferenceParams
+from napari_aptdefect.apt.topology import PlacesParams
 from napari_aptdefect.apt.voids import VoidParams
 from napari_aptdefect.apt.voronoi import VoronoiParams
 from napari_aptdefect.errors import MissingFileError, ParameterError
@@ -68,6 +69,12 @@ class StepsParams(Params):
     structure: bool = param(
         True, title="Structure", description="Measure pair distribution, coordination and bond angles for the report."
     )
+    topology: bool = param(
+        False,
+        title="Topology",
+        description="Compare components, loops and cavities of each defect with those of the matrix (persistent "
+        "homology); needs the extra topology.",
+    )
     features: bool = param(
         False,
         title="Feature table",
@@ -95,6 +102,7 @@ class AnalysisParams(Params):
     structure: StructureParams = _stage(StructureParams, "Structure", "How the structure is measured for the report.")
     hull: HullParams = _stage(HullParams, "Hull", "Where the specimen ends.")
     voronoi: VoronoiParams = _stage(VoronoiParams, "Voronoi", "The cell of each ion.")
+    topology: PlacesParams = _stage(PlacesParams, "Topology", "Which balls are compared with the matrix.")
     voids: VoidParams = _stage(VoidParams, "Voids", "How voids are looked for.")
     features: FeaturesParams = _stage(FeaturesParams, "Features", "What the surroundings of each ion look like.")
     drawn_regions: RegionParams = _stage(RegionParams, "Drawn regions", "How far the regions reach that a person drew.")

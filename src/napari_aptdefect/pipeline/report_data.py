@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_aptdefect.apt.consistency import Consistent
 from napari_aptdefect.apt.ranging import MassBackground
+from napari_aptdefect.apt.topology import PlaceTopology
 from napari_aptdefect.arrays import as_points, as_vector
 from napari_aptdefect.data import DefectTable, RangeTable, VoxelGrid
 from napari_aptdefect.errors import ShapeError
@@ -64,6 +65,8 @@ class ReportData:
         Geometric consistency of the ions; None where it was not checked.
     mass_background
         Background under each range; None where it was not estimated.
+    topology
+        Persistent homology of defects beside the matrix; None where it was not asked for.
 
     Raises
     ------
@@ -90,6 +93,7 @@ class ReportData:
     structure: Structure | None = None
     consistent: Consistent | None = None
     mass_background: MassBackground | None = None
+    topology: tuple[PlaceTopology, ...] | None = None
 
     def __post_init__(self) -> None:
         n = len(as_points(self.xyz_nm))

@@ -19,6 +19,7 @@ from napari_aptdefect.plot.colors import UNRANGED_COLOR, Color, class_colors, lo
 from napari_aptdefect.plot.consistency import draw_columns
 from napari_aptdefect.plot.defects import draw_scores, number_defects
 from napari_aptdefect.plot.drift import draw_drift, draw_peak_drift
+from napari_aptdefect.plot.persistence import draw_betti, draw_persistence
 from napari_aptdefect.plot.splat import Camera
 from napari_aptdefect.plot.structure import draw_angles, draw_coordination, draw_pair_distribution
 from napari_aptdefect.stage import Progress, Stage
@@ -78,6 +79,7 @@ def draw_pictures(data: ReportData) -> Stage[list[Picture]]:
         _clusters,
         _scores,
         _defect_map,
+        _topology,
     )
     pictures: list[Picture] = []
     for n_done, step in enumerate(steps):
@@ -391,6 +393,28 @@ def _defect_map(data: ReportData) -> Iterator[Picture]:
         caption += f" Numbers shown: {shown} of {len(data.defects)}, the most probable first."
     alt = f"Three projections of {len(data.defects)} numbered defects, colored by class."
     yield picture(figure, "defect_map", "defects", caption, alt)
+
+
+def _topology(data: ReportData) -> Iterator[Picture]:
+    """The defect whose longest-lived cavity stands out most from the matrix."""
+    if not data.topology:
+        return
+    one = max(data.topology, key=lambda place: place.longest_nm[2] - place.longest_matrix_nm[2])
+    threshold = np.max([[part.lifetimes_nm(d).max(initial=0.0) for d in range(3)] for part in one.matrix], axis=0)
+    deaths = one.diagrams.intervals_nm[2][:, 1]
+    radii = np.linspace(0, 1.1 * float(deaths.max(initial=0.5)), 80)
+    figure = canvas.new_figure(9.6, 4.2)
+    draw_persistence(figure.add_axes((0.06, 0.12, 0.4, 0.85)), one.diagrams.intervals_nm, threshold)
+    mean = np.mean([part.betti(radii) for part in one.matrix], axis=0)
+    right = figure.add_axes((0.56, 0.12, 0.42, 0.85))
+    draw_betti(right, radii, one.diagrams.betti(radii), mean, reference_label="matrix, mean")
+    caption = (
+        f"Persistent homology of the ball of {one.radius_nm:.1f} nm around defect {one.place + 1}, whose longest-lived "
+        f"cavity differs most from the matrix. Left: classes by the radius at which they appear and disappear; above a "
+        f"dashed line they live longer than any in {len(one.matrix)} balls of the matrix. Right: their numbers."
+    )
+    alt = f"Persistence diagram and Betti numbers of defect {one.place + 1} beside those of the matrix."
+    yield picture(figure, "topology", "topology", caption, alt)
 
 
 def _strongest(data: ReportData) -> tuple[list[int], NDArray[np.float64]]:

@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from napari_aptdefect.apt.consistency import DensityColumn
 from napari_aptdefect.apt.ranging import MassBackground
+from napari_aptdefect.apt.topology import PlaceTopology
 from napari_aptdefect.arrays import finite_rows
 from napari_aptdefect.data import DEFECT_CLASSES
 from napari_aptdefect.data.composition import Composition, composition_of_counts
@@ -62,6 +64,7 @@ def page_context(data: ReportData) -> dict[str, Any]:
         "n_defects": len(data.defects),
         "voids": None if data.voids is None else list(_void_rows(data.voids)),
         "n_voids": 0 if data.voids is None else data.voids.num_rows,
+        "topology": [_topology_row(one) for one in data.topology or ()],
         "structure": [
             *_hull_rows(summary.get("hull")),
             *([] if data.structure is None else _structure_rows(data.structure)),
@@ -270,6 +273,21 @@ def _void_rows(voids: pa.Table) -> Iterator[dict[str, str]]:
             "rough": _number(row["local_dispersion"], ".2f"),
             "false_alarm": "below 0.001" if row["false_alarm"] < 1e-3 else _number(row["false_alarm"], ".2g"),
         }
+
+
+def _topology_row(found: PlaceTopology) -> dict[str, str]:
+    def pair(values: NDArray[np.float64], matrix: NDArray[np.float64], d: int) -> str:
+        return f"{values[d]:.2f} / {matrix[d]:.2f}"
+
+    return {
+        "defect": str(found.place + 1),
+        "radius": f"{found.radius_nm:.1f}",
+        "n": f"{found.diagrams.n_ions:,} / {found.n_ions_matrix:,.0f}",
+        "loop": pair(found.longest_nm, found.longest_matrix_nm, 1),
+        "loop_chance": f"{found.chance[1]:.2g}",
+        "cavity": pair(found.longest_nm, found.longest_matrix_nm, 2),
+        "cavity_chance": f"{found.chance[2]:.2g}",
+    }
 
 
 def _probability(value: float | None) -> str:

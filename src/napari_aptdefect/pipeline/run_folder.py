@@ -181,6 +181,11 @@ def write_voids(work: Path, voids: pa.Table) -> None:
     pq.write_table(voids.cast(VOID_SCHEMA), work / "voids.parquet", compression="zstd")
 
 
+def write_topology(work: Path, topology: pa.Table) -> None:
+    """Write ``topology.parquet``: one row per defect that was compared with the matrix."""
+    pq.write_table(topology, work / "topology.parquet", compression="zstd")
+
+
 def write_features(work: Path, features: pa.Table) -> None:
     """Write ``features.parquet``: one row per ion that was used, with its index in the file."""
     write_table(work / "features.parquet", features)

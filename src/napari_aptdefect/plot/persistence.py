@@ -66,6 +66,8 @@ def draw_betti(
     radii_nm: NDArray[np.floating],
     betti: NDArray[np.integer],
     reference: NDArray[np.floating] | None = None,
+    *,
+    reference_label: str = "random ions",
 ) -> None:
     """Draw the number of components, loops and cavities against the radius of the balls.
 
@@ -78,7 +80,9 @@ def draw_betti(
     betti
         Shape (n_radii, 3).
     reference
-        Shape (n_radii, 3): mean of random clouds, drawn dashed; not drawn when None.
+        Shape (n_radii, 3): mean of random clouds or other regions, drawn dashed; not drawn when None.
+    reference_label
+        What the reference is, for the legend.
 
     Raises
     ------
@@ -92,7 +96,7 @@ def draw_betti(
     for dimension, (name, tint) in enumerate(zip(_NAMES, _TINTS, strict=True)):
         axes.plot(radii_nm, np.asarray(betti)[:, dimension], color=tint, linewidth=1.4, label=name)
         if reference is not None:
-            label = "random ions" if dimension == 0 else None
+            label = reference_label if dimension == 0 else None
             axes.plot(
                 radii_nm, np.asarray(reference)[:, dimension], color=tint, linewidth=1, linestyle="--", label=label
             )
