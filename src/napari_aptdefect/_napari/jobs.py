@@ -130,7 +130,14 @@ class JobPanel(QWidget):
 
     def _fit(self) -> None:
         # inside of nested layouts Qt gives a wrapped label the height of a wide one, and cuts off its last lines
+        self.status.setMinimumHeight(0)  # else the height that a longer line had is asked for forever
         self.status.setMinimumHeight(self.status.heightForWidth(max(self.width(), 1)))
+        # each layout asks the next one out for room by an event, which a busy window, as after adding layers, comes to
+        # late: until then the line is cut
+        widget: QWidget | None = self
+        while widget is not None and (layout := widget.layout()) is not None and not widget.isWindow():
+            layout.activate()
+            widget = widget.parentWidget()
 
     def refuse(self, error: BaseException) -> None:
         """Say why a job can't start."""
