@@ -43,7 +43,18 @@ def specimen(n: int):
     return xyz, species, ions, rng.integers(1, 3, n).astype(np.int8), rng.random(n) < 0.2
 
 
-def described(n: int, timed: bool, stand_in: bool = False):
+def marks(xyz: np.ndarray) -> dict:
+    """A boundary across the middle of the specimen and a region around its axis."""
+    from napari_aptdefect.data.boundary import Boundary
+    from napari_aptdefect.data.region import PolygonPrism
+
+    up = np.tile(np.float32([0, 0, 1]), (len(xyz), 1))
+    distance = xyz[:, 2] - np.float32(np.median(xyz[:, 2]))
+    wall = Boundary(distance, up, up * np.sign(distance)[:, None])
+    return {"boundaries": {"wall": wall}, "regions": {"drawn": PolygonPrism([[-1, -1], [1, -1], [1, 1], [-1, 1]])}}
+
+
+def described(n: int, timed: bool, stand_in: bool = False, marked: bool = False):
     from napari_aptdefect.apt.features import FeatureContext, describe_ions
     from napari_aptdefect.apt.graph import GraphParams, build_graph
     from napari_aptdefect.apt.voronoi import voronoi_cells
@@ -80,7 +91,8 @@ def described(n: int, timed: bool, stand_in: bool = False):
     else:
         cells = run("cells", voronoi_cells(xyz))
     voids = np.array([[0.0, 0.0, 5.0, 1.0]])
-    context = FeatureContext(cells=cells, charge=charge, multi_hit=multi, voids=voids)
+    more = marks(xyz) if marked else {}
+    context = FeatureContext(cells=cells, charge=charge, multi_hit=multi, voids=voids, **more)
     before = peak_gib()
     last[0] = time.process_time()
     table = run("features", describe_ions(xyz, species, ions, graph, context), on_progress)
@@ -99,7 +111,7 @@ def one(n: int, stand_in: bool) -> None:
 
 
 def print_columns() -> None:
-    table, _ = described(5000, timed=False)
+    table, _ = described(5000, timed=False, marked=True)
     print("| Column | Unit | What | Equation |\n|---|---|---|---|")
     seen = set()
     for column in table.columns:

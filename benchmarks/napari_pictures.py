@@ -1,4 +1,4 @@
-"""Take the pictures of docs/napari.md: volume, isosurface, profile and proxigram of the synthetic sample.
+"""Take the pictures of docs/napari.md: volume, isosurface, proxigram and features of the synthetic sample.
 
 Run it with a display, or with one that draws in software::
 
@@ -19,7 +19,7 @@ from typing import Any
 WINDOW = (1280, 800)
 
 
-def wait(done: Any, at_least_s: float = 0.3, at_most_s: float = 600.0) -> None:
+def wait(done: Any, at_least_s: float = 0.3, at_most_s: float = 1800.0) -> None:
     """Let the window live until `done()`, and for a moment after."""
     from qtpy.QtWidgets import QApplication
 
@@ -52,6 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/images/napari"))
     parser.add_argument("--sample", type=Path, help="folder with the sample's files, made there when missing")
+    parser.add_argument("--only", choices=["features"], help="take this picture alone")
     wanted = parser.parse_args()
     wanted.out.mkdir(parents=True, exist_ok=True)
 
@@ -72,19 +73,48 @@ def main() -> None:
         viewer.window.resize(*WINDOW)
         add_layers(viewer, cloud_layers(read(cloud), read(ranges), name="GaN nanowire", budget=40_000))
         look_in_3d(viewer)
-        _, volumes = viewer.window.add_plugin_dock_widget(PLUGIN, "Volumes and isosurfaces")
-        wait(lambda: True, 1.0)
-        volumes.quantity_box.setCurrentIndex(volumes.quantity_box.findText("Mg, atomic fraction"))
-        run(volumes)
-        picture(viewer, wanted.out / "volume.png")
-        tab, profiles = viewer.window.add_plugin_dock_widget(PLUGIN, "Profiles", tabify=True)
+        if wanted.only is None:
+            volume_and_proxigram(viewer, wanted.out)
+            for layer in list(viewer.layers)[2:]:
+                viewer.layers.remove(layer)
+        tab, features = viewer.window.add_plugin_dock_widget(PLUGIN, "Features", tabify=wanted.only is None)
         tab.raise_()
-        surface = [i for i in range(profiles.way_box.count()) if profiles.way_box.itemData(i).kind == "surface"]
-        profiles.way_box.setCurrentIndex(surface[-1])
-        run(profiles)
+        draw(viewer, features)
+        run(features)
+        look_in_3d(viewer)
+        features.color_box.setCurrentIndex(features.color_box.findText("region_drawn_distance_nm"))
         wait(lambda: True, 1.0)
-        picture(viewer, wanted.out / "proxigram.png")
+        picture(viewer, wanted.out / "features.png")
         viewer.close()
+
+
+def volume_and_proxigram(viewer: Any, out: Path) -> None:
+    """Take the pictures of a volume with its isosurface, and of the proxigram of that."""
+    from napari_aptdefect._napari.settings import PLUGIN
+
+    _, volumes = viewer.window.add_plugin_dock_widget(PLUGIN, "Volumes and isosurfaces")
+    wait(lambda: True, 1.0)
+    volumes.quantity_box.setCurrentIndex(volumes.quantity_box.findText("Mg, atomic fraction"))
+    run(volumes)
+    picture(viewer, out / "volume.png")
+    tab, profiles = viewer.window.add_plugin_dock_widget(PLUGIN, "Profiles", tabify=True)
+    tab.raise_()
+    surface = [i for i in range(profiles.way_box.count()) if profiles.way_box.itemData(i).kind == "surface"]
+    profiles.way_box.setCurrentIndex(surface[-1])
+    run(profiles)
+    wait(lambda: True, 1.0)
+    picture(viewer, out / "proxigram.png")
+
+
+def draw(viewer: Any, features: Any) -> None:
+    """Draw a polygon around a part of the specimen, as the mouse does, in the cut that the button makes."""
+    import numpy as np
+
+    features.draw_button.click()
+    low, high = np.array([[span.start, span.stop] for span in viewer.dims.range]).T
+    middle, size = (low + high) / 2, (high - low) / 2
+    corners = np.array([[-0.45, 0, -0.75], [-0.2, 0, 0.5], [0.3, 0, 0.75], [0.4, 0, -0.3]])  # z, y, x
+    viewer.layers["drawn"].add_polygons(middle + corners * size)
 
 
 if __name__ == "__main__":

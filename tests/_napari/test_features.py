@@ -150,13 +150,13 @@ def test_columns_are_laid_on_the_drawn_ions_and_color_them(widget, qtbot, tmp_pa
 
 def test_a_region_that_is_drawn_is_chosen(widget):
     widget.draw_button.click()
-    layer = widget._viewer.layers["region"]
+    layer = widget._viewer.layers["drawn"]
     assert layer.mode == "add_polygon"
-    assert texts(widget) == {"region (region)": False}
+    assert texts(widget) == {"drawn (region)": False}
     layer.add_polygons(RECTANGLE)
-    assert texts(widget) == {"region (region)": True}
+    assert texts(widget) == {"drawn (region)": True}
     widget.draw_button.click()
-    assert sum(one.name.startswith("region") for one in widget._viewer.layers) == 1
+    assert sum(one.name.startswith("drawn") for one in widget._viewer.layers) == 1
 
 
 def test_a_run_brings_its_voids_and_boundaries(gl, make_napari_viewer_proxy, run_folder, qtbot):

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import napari.viewer
 
 _LIST_PX: Final = 74
-_REGION_LAYER: Final = "region"
+_REGION_LAYER: Final = "drawn"
 _AS_BEFORE: Final = "as before"
 _KEY: Final = Qt.ItemDataRole.UserRole
 

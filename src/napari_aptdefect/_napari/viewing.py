@@ -114,6 +114,7 @@ def look_in_3d(viewer: Viewer, layers: Iterable[Layer] | None = None) -> None:
     tips = [note(layer)["tip_z"] for layer in shown if "tip_z" in note(layer)]
     up = -1 if not tips or tips[0] < 0 else 1
     viewer.dims.ndisplay = 3
+    viewer.dims.order = tuple(range(viewer.dims.ndim))  # that of a cut would show the specimen mirrored
     viewer.scene.camera.set_view_direction((-up * _SIDE[0], *_SIDE[1:]), (up, 0.0, 0.0))
     viewer.fit_to_view(layers=shown)
     for layer in viewer.layers:

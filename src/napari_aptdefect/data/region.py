@@ -189,7 +189,7 @@ def prism_over(corners_nm: ArrayLike, thickness_nm: float | None = None, name: s
         raise ParameterError(f"{name}: its corners enclose no area; draw it anew")
     place = float(corners[:, along].mean())
     half = np.inf if thickness_nm is None else thickness_nm / 2
-    axis: AxisName = ("x", "y", "z")[along]  # type: ignore[assignment]
+    axis: AxisName = ("x", "y", "z")[along]
     return PolygonPrism(np.delete(corners, along, axis=1), (place - half, place + half), axis)
 
 

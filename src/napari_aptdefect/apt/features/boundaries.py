@@ -66,5 +66,5 @@ def describe(
         none.
     """
     normal = boundary.normal[rows].astype(np.float64)
-    others = [np.einsum("ij,ij->i", normal, one) for one in (boundary.direction[rows], *gradients)]
+    others = [(normal * one).sum(axis=1) for one in (boundary.direction[rows].astype(np.float64), *gradients)]
     return np.stack([boundary.distance_nm[rows], normal @ axis, *others], axis=1)

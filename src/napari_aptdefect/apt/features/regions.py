@@ -25,7 +25,7 @@ def columns(names: Iterable[str]) -> list[FeatureColumn]:
         FeatureColumn(f"region_{name}_{suffix}", "spatial", unit_, text.format(name), equation)
         for name in names
         for suffix, unit_, text, equation in (
-            ("inside", "", "1 in the region {}, 0 outside", "distance > 0"),
+            ("inside", "", "1 in the region {}, 0 outside", "distance > 0; in a grid the value of the voxel"),
             (
                 "distance_nm",
                 "nm",
@@ -68,9 +68,11 @@ class Prepared:
         """Columns of a block of ions, shape (B, 3), for a specimen axis, a unit vector of shape (3,)."""
         if isinstance(self.region, PolygonPrism):
             distance, outward = _in_prism(xyz, self.region)
+            inside = distance > 0
         else:
             distance, outward = _in_grid(xyz, self.region, self.fields)
-        return np.stack([distance > 0, distance, outward @ axis], axis=1)
+            inside = _voxels(xyz, self.region) > 0.5
+        return np.stack([inside, distance, outward @ axis], axis=1)
 
 
 def prism_distance(xyz: NDArray[np.float32], prism: PolygonPrism) -> NDArray[np.float64]:
@@ -140,6 +142,15 @@ def _signed_depth(inside: NDArray[np.bool_], voxel: NDArray[np.float64]) -> NDAr
         half = np.divide(np.sqrt(half2), 2 * distance, out=np.zeros_like(half2), where=part)
         depth[part] = sign * (distance - half)[part]
     return depth[1:-1, 1:-1, 1:-1]
+
+
+def _voxels(xyz: NDArray[np.float32], grid: VoxelGrid) -> NDArray[np.float32]:
+    """Value of the voxel that holds each ion, 0 beyond the grid: distances between voxels round the corners off."""
+    place = np.floor((xyz - np.asarray(grid.origin_nm)) / np.asarray(grid.voxel_nm)).astype(np.int64)
+    held = ((place >= 0) & (place < grid.values.shape)).all(axis=1)
+    out = np.zeros(len(xyz), np.float32)
+    out[held] = grid.values[tuple(place[held].T)]
+    return out
 
 
 def _in_grid(
