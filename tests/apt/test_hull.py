@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -8,6 +9,9 @@ from scipy.spatial import ConvexHull
 
 from napari_aptdefect.apt.hull import HullParams, specimen_hull
 from napari_aptdefect.apt.voronoi import VoronoiParams, voronoi_cells
+from napari_aptdefect.data import hull as hull_module
+from napari_aptdefect.data.boxes import box_tree
+from napari_aptdefect.data.hull_clip import pocket_gap
 from napari_aptdefect.errors import EmptySelectionError, ParameterError
 from napari_aptdefect.stage import drain
 
@@ -128,6 +132,39 @@ def test_cells_agree_with_counting_random_places(rng):
         assert float(np.linalg.norm(mine.mean(axis=0))) == pytest.approx(float(cells.offset_nm[i]), abs=5 * spread)
         assert np.linalg.norm(mine, axis=1).max() <= cells.reach_nm[i] * (1 + 1e-5)
         assert np.linalg.norm(mine, axis=1).max() >= 0.8 * cells.reach_nm[i]
+
+
+@pytest.mark.parametrize(("name", "make", "alpha"), SHAPES, ids=[name for name, _, _ in SHAPES])
+def test_looking_up_pockets_by_place_changes_no_bit(rng, monkeypatch, name, make, alpha):
+    xyz = make(rng, 1000).astype(np.float32)
+    xyz = np.vstack([xyz, xyz[:5], 1.2 * xyz[:20]])
+    hull = drain(specimen_hull(xyz[:1000], HullParams(alpha_nm=alpha)))
+    by_place, inside = drain(voronoi_cells(xyz, hull=hull)), hull.contains(xyz)
+
+    def everywhere(low, high):
+        return box_tree(np.full_like(low, -1e9), np.full_like(high, 1e9))
+
+    monkeypatch.setattr(hull_module, "box_tree", everywhere)
+    by_all = drain(voronoi_cells(xyz, hull=hull))
+    for field in fields(by_all):
+        np.testing.assert_array_equal(getattr(by_place, field.name), getattr(by_all, field.name))
+    np.testing.assert_array_equal(inside, hull.contains(xyz))
+
+
+def test_no_pocket_is_nearer_than_the_gap_that_is_said(rng):
+    hull = drain(specimen_hull(tip(rng, 800), HullParams(alpha_nm=0.6)))
+    arrays = hull.arrays()
+    weight = rng.dirichlet(np.ones(4), 300)
+    places = np.einsum("wk,pka->pwa", weight, hull.pockets_nm).reshape(-1, 3)
+    said = []
+    for center in tip(rng, 60):
+        box = np.concatenate([center - 0.05, center + 0.05])
+        away = np.maximum(np.maximum(box[:3] - places, places - box[3:]), 0)
+        said.append(pocket_gap(arrays, box, 0.5))
+        assert said[-1] <= min(0.5, np.linalg.norm(away, axis=1).min())
+    # and it says enough to spare the cells inside
+    assert np.mean(np.array(said) > 0.1) > 0.2
+    assert (np.array(said) == 0).any()
 
 
 def test_a_lattice_has_a_hull(rng):

@@ -10,7 +10,8 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from napari_aptdefect.arrays import as_points, read_only
-from napari_aptdefect.data.hull_clip import GROUP, HullArrays
+from napari_aptdefect.data.boxes import box_tree, next_body
+from napari_aptdefect.data.hull_clip import HullArrays
 from napari_aptdefect.errors import ShapeError
 
 HullKind = Literal["convex", "alpha"]
@@ -66,13 +67,12 @@ class SpecimenHull:
 
     def arrays(self) -> HullArrays:
         """Return the hull for compiled kernels."""
-        plane, box = _pocket_planes(self.pockets_nm), np.empty((0, 6))
-        if len(plane):
-            starts = np.arange(0, len(plane), GROUP)
-            low, high = self.pockets_nm.min(axis=1), self.pockets_nm.max(axis=1)
-            box = np.hstack([np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)])
         return HullArrays(
-            np.ascontiguousarray(self.planes.T), plane, np.array(self.pockets_nm), np.array(self.pocket_walls), box
+            np.ascontiguousarray(self.planes.T),
+            _pocket_planes(self.pockets_nm),
+            np.array(self.pockets_nm),
+            np.array(self.pocket_walls),
+            box_tree(self.pockets_nm.min(axis=1), self.pockets_nm.max(axis=1)),
         )
 
     def contains(self, xyz_nm: ArrayLike) -> NDArray[np.bool_]:
@@ -125,6 +125,7 @@ def _pocket_planes(pockets_nm: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @njit(cache=True, nogil=True)
 def _contains(points: NDArray[np.float32], hull: HullArrays, slack: float, inside: NDArray[np.bool_]) -> None:
+    place = np.empty(6)
     for i in range(len(points)):
         x, y, z = np.float64(points[i, 0]), np.float64(points[i, 1]), np.float64(points[i, 2])
         within = np.isfinite(x + y + z)
@@ -133,21 +134,23 @@ def _contains(points: NDArray[np.float32], hull: HullArrays, slack: float, insid
                 break
             height = hull.plane[0, f] * x + hull.plane[1, f] * y + hull.plane[2, f] * z - hull.plane[3, f]
             within = height <= slack
-        inside[i] = within and not _in_pocket(hull, x, y, z, slack)
+        place[0], place[1], place[2] = x, y, z
+        place[3], place[4], place[5] = x, y, z
+        inside[i] = within and not _in_pocket(hull, place, slack)
 
 
 @njit(cache=True, nogil=True)
-def _in_pocket(hull: HullArrays, x: float, y: float, z: float, slack: float) -> bool:
+def _in_pocket(hull: HullArrays, place: NDArray[np.float64], slack: float) -> bool:
     # well inside: a point on a wall belongs to the specimen
-    for g in range(len(hull.group_box)):
-        box = hull.group_box[g]
-        if x < box[0] or y < box[1] or z < box[2] or x > box[3] or y > box[4] or z > box[5]:
-            continue
-        for i in range(GROUP * g, min(GROUP * (g + 1), len(hull.pocket_plane))):
-            highest = -np.inf
-            for k in range(4):
-                plane = hull.pocket_plane[i, k]
-                highest = max(highest, plane[0] * x + plane[1] * y + plane[2] * z - plane[3])
-            if highest < -slack:
-                return True
+    i = next_body(hull.pocket_box, place, 0)
+    while i >= 0:
+        highest = -np.inf
+        for k in range(4):
+            height = -hull.pocket_plane[i, k, 3]
+            for a in range(3):
+                height += hull.pocket_plane[i, k, a] * place[a]
+            highest = max(highest, height)
+        if highest < -slack:
+            return True
+        i = next_body(hull.pocket_box, place, i + 1)
     return False

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from napari_aptdefect.data.boxes import distance2_to, next_body, next_node
 from napari_aptdefect.data.polyhedron import (
     ALL_CUT,
     NO_ROOM,
@@ -24,9 +25,6 @@ from napari_aptdefect.data.polyhedron import (
     new_polyhedron,
     radius2,
 )
-
-GROUP = 16
-"""Pockets that lie side by side and share a box."""
 
 _TOUCH = 1e-13  # of the distances involved: planes of the hull that cut off less only touch the cell
 
@@ -44,15 +42,15 @@ class HullArrays(NamedTuple):
         Shape (P, 4, 3), float64, nm: corners of the pockets.
     wall
         Shape (P, 4), bool: whether a face of a pocket is surface of the specimen.
-    group_box
-        Shape (ceil(P / GROUP), 6), float64, nm: bounds of each group of pockets, three minima, then three maxima.
+    pocket_box
+        Shape (n, 6), float64, nm: the tree of the bounds of the pockets, from `box_tree`.
     """
 
     plane: NDArray[np.float64]
     pocket_plane: NDArray[np.float64]
     corner: NDArray[np.float64]
     wall: NDArray[np.bool_]
-    group_box: NDArray[np.float64]
+    pocket_box: NDArray[np.float64]
 
 
 def no_hull() -> HullArrays:
@@ -64,7 +62,7 @@ def no_hull() -> HullArrays:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def gaps(hull: HullArrays, box: NDArray[np.float64], gap: NDArray[np.float64]) -> float:
-    """Write how far a box lies below each plane (nm); return how far it lies from the surface at least."""
+    """Write how far a box lies below each plane (nm); return how far it lies from the nearest at least."""
     cx, cy, cz = 0.5 * (box[0] + box[3]), 0.5 * (box[1] + box[4]), 0.5 * (box[2] + box[5])
     hx, hy, hz = 0.5 * (box[3] - box[0]), 0.5 * (box[4] - box[1]), 0.5 * (box[5] - box[2])
     nx, ny, nz, offset = hull.plane[0], hull.plane[1], hull.plane[2], hull.plane[3]
@@ -74,15 +72,25 @@ def gaps(hull: HullArrays, box: NDArray[np.float64], gap: NDArray[np.float64]) -
     least = np.inf
     for f in range(len(offset)):
         least = min(least, gap[f])
-    nearest2 = np.inf
-    for g in range(len(hull.group_box)):
-        away2 = 0.0
-        for a in range(3):
-            away = max(hull.group_box[g, a] - box[3 + a], 0.0, box[a] - hull.group_box[g, 3 + a])
-            away2 += away * away
-        nearest2 = min(nearest2, away2)
-    depth: float = max(min(least, np.sqrt(nearest2)), 0.0)
-    return depth
+    return max(least, 0.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def pocket_gap(hull: HullArrays, box: NDArray[np.float64], most: float) -> float:
+    """Return how far a box lies from the nearest pocket at least, nm, and `most` where that is farther."""
+    first_leaf = len(hull.pocket_box) >> 1
+    node = 0 if len(hull.pocket_box) else -1
+    while node >= 0:
+        away2 = distance2_to(hull.pocket_box, node, box)
+        if away2 < most * most:
+            if node < first_leaf:
+                node = 2 * node + 1
+                continue
+            # a thin pocket that lies askew fills little of its box: its faces tell more
+            away = max(np.sqrt(away2), _highest(hull.pocket_plane, node - first_leaf, box))
+            most = min(most, away)
+        node = next_node(node)
+    return most
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -236,15 +244,12 @@ def _next_pocket(
     p: Polyhedron, n: int, m: int, hull: HullArrays, at: NDArray[np.float64], box: NDArray[np.float64], start: int
 ) -> int:
     """First pocket from `start` on that nothing parts from the cell; -1 for none."""
-    i = start
-    while i < len(hull.pocket_plane):
-        if i % GROUP == 0 and _apart(hull.group_box, i // GROUP, box):
-            i += GROUP
-            continue
+    i: int = next_body(hull.pocket_box, box, start)
+    while i >= 0:
         parted = _parted_by_pocket(p, n, hull.pocket_plane, i, at, box)
         if not (parted or _parted_by_cell(p, m, hull.corner, i, at)):
             return i
-        i += 1
+        i = next_body(hull.pocket_box, box, i + 1)
     return -1
 
 
@@ -257,12 +262,16 @@ def _bounds(p: Polyhedron, n: int, at: NDArray[np.float64], box: NDArray[np.floa
         box[a], box[3 + a] = at[a] + low, at[a] + high
 
 
-@njit(cache=True, nogil=True)
-def _apart(boxes: NDArray[np.float64], g: int, box: NDArray[np.float64]) -> bool:
-    apart = False
-    for a in range(3):
-        apart |= boxes[g, a] > box[3 + a] or boxes[g, 3 + a] < box[a]
-    return apart
+@njit(cache=True, nogil=True, error_model="numpy")
+def _highest(plane: NDArray[np.float64], i: int, box: NDArray[np.float64]) -> float:
+    """Height of a box above the face of a pocket that it lies highest above, nm; below 0 where all cut the box."""
+    highest = -np.inf
+    for k in range(4):
+        height = -plane[i, k, 3]
+        for a in range(3):
+            height += plane[i, k, a] * (box[a] if plane[i, k, a] > 0.0 else box[3 + a])
+        highest = max(highest, height)
+    return highest
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -270,12 +279,8 @@ def _parted_by_pocket(
     p: Polyhedron, n: int, plane: NDArray[np.float64], i: int, at: NDArray[np.float64], box: NDArray[np.float64]
 ) -> bool:
     """Whether the cell lies above a face of the pocket: its bounds, or all its vertices."""
-    for k in range(4):
-        lowest = -plane[i, k, 3]
-        for a in range(3):
-            lowest += plane[i, k, a] * (box[a] if plane[i, k, a] > 0.0 else box[3 + a])
-        if lowest >= 0.0:
-            return True
+    if _highest(plane, i, box) >= 0.0:
+        return True
     for k in range(4):
         nx, ny, nz = plane[i, k, 0], plane[i, k, 1], plane[i, k, 2]
         distance = plane[i, k, 3] - (nx * at[0] + ny * at[1] + nz * at[2])

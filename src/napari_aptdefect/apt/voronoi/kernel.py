@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from napari_aptdefect.data.clip import BATCH, FIRST, N_OUTER, cut_by_rows, finish_cell, start_cell
-from napari_aptdefect.data.hull_clip import HullArrays, Pocketed, Spare, cut_by_planes, gaps, take_pockets
+from napari_aptdefect.data.hull_clip import HullArrays, Pocketed, Spare, cut_by_planes, gaps, pocket_gap, take_pockets
 from napari_aptdefect.data.nearby import Nearby, bounds_of, cut_vertices, gather, new_nearby, sort_around
 from napari_aptdefect.data.polyhedron import (
     Polyhedron,
@@ -152,6 +152,7 @@ def measure_groups(
             radius *= 0.7
             n_near = gather(tree, bounds, radius, room.near, room.stack)
         depth = gaps(how.hull, bounds, room.gap) if hulled else np.inf
+        clear = pocket_gap(how.hull, bounds, radius)
         one_place = bounds[0] == bounds[3] and bounds[1] == bounds[4] and bounds[2] == bounds[5]
         total_reach, n_bounded = 0.0, 0
         for row in range(start, start + 1 if one_place else stop):
@@ -164,7 +165,7 @@ def measure_groups(
                 same = count_within(tree, room.at[0], room.at[1], room.at[2], 0.0, len(tree.order), room.stack)
             inside = measure(p, n, m, room.centroid)
             far2, wall = radius2(p, n), 0.0
-            if hulled and len(how.hull.group_box) and depth * depth <= far2:
+            if len(how.hull.pocket_plane) and clear * clear <= far2:
                 taken, spare = take_pockets(p, n, m, how.hull, room.at, room.box, spare, room.part_centroid)
                 if taken.volume > _TAKEN * inside:
                     inside, wall, far2, cut_off = _leave(taken, inside, room.centroid), taken.wall, taken.far2, True
@@ -192,7 +193,7 @@ def measure_groups(
 def _cut_cell(
     p: Polyhedron, tree: PointTree, row: int, n_near: int, radius: float, depth: float, how: Cut, room: _Room
 ) -> tuple[Polyhedron, int, int, int, bool, bool]:
-    """Cut a cell by its neighbors and by the planes of the hull, whose surface lies `depth` nm away at least.
+    """Cut a cell by its neighbors and by the planes of the hull, which lie `depth` nm away at least.
 
     Returns
     -------
