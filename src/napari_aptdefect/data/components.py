@@ -1,4 +1,4 @@
-"""Connected objects: ions of one cluster that are linked by steps no longer than a distance."""
+"""Connected objects: ions of one kind that hang together by short steps, or by the edges of a graph."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from napari_aptdefect.arrays import as_vector
+from napari_aptdefect.data.graph import NeighborGraph
 from napari_aptdefect.errors import ParameterError
 
 _REACH: Final = 2  # cells that a link can cross: the edge of a cell is the link distance over sqrt(3)
@@ -66,6 +68,42 @@ def connected_objects(
     return out
 
 
+def connected_kinds(graph: NeighborGraph, kind: NDArray[np.integer], min_ions: int = 1) -> NDArray[np.int32]:
+    """Number the connected components of the ions of each kind in a graph.
+
+    Parameters
+    ----------
+    graph
+        The graph; the direction of edges doesn't matter.
+    kind
+        Kind of each ion, shape (N,); negative for none. Edges between ions of different kinds join nothing.
+    min_ions
+        Components with fewer ions get no number.
+
+    Returns
+    -------
+    Component of each ion, shape (N,), int32: from 1, the largest first (the one with the earliest ion among equals);
+    0 for none.
+
+    Raises
+    ------
+    ShapeError
+        If there is not one kind per ion of the graph.
+
+    Examples
+    --------
+    >>> graph = NeighborGraph(np.array([0, 1, 2, 2]), np.array([1, 2], np.int32), np.ones(2, np.float32))
+    >>> connected_kinds(graph, np.array([4, 4, 2])).tolist()
+    [1, 1, 2]
+    """
+    of = as_vector(kind, "kind", length=graph.n_nodes, dtype=np.int32)
+    out = np.zeros(len(of), np.int32)
+    rows = np.flatnonzero(of >= 0)
+    if len(rows):
+        out[rows] = _by_size(_join_kinds(graph.indptr, graph.indices, of, rows)[rows], min_ions)
+    return out
+
+
 def _keys(
     xyz: NDArray[np.float64], kind: NDArray[np.int64], link_nm: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -101,6 +139,22 @@ def _root(parent: NDArray[np.int64], i: int) -> int:
         parent[i] = parent[parent[i]]
         i = parent[i]
     return i
+
+
+@njit(cache=True, nogil=True)
+def _join_kinds(
+    indptr: NDArray[np.int64], indices: NDArray[np.int32], kind: NDArray[np.int32], rows: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Root of each ion after all edges between ions of one kind are made."""
+    parent = np.arange(len(kind))
+    for i in rows:
+        for e in range(indptr[i], indptr[i + 1]):
+            if kind[indices[e]] == kind[i]:
+                a, b = _root(parent, i), _root(parent, indices[e])
+                parent[max(a, b)] = min(a, b)
+    for i in rows:
+        parent[i] = _root(parent, i)
+    return parent
 
 
 @njit(cache=True, nogil=True)

@@ -142,6 +142,7 @@ def summarize(found: Found, table: DefectTable, flags: NDArray[np.uint8]) -> dic
         "structure": None if found.structure is None else found.structure.as_dict(),
         "k": found.clusters.k,
         "silhouette": [list(point) for point in found.clusters.silhouette],
+        "eigengap_k": found.clusters.eigengap_k,
         "weights": list(found.fused.weights),
         "notes": list(found.notes),
     }

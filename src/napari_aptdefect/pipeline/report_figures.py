@@ -340,11 +340,13 @@ def _cluster_quality(data: ReportData, n_clusters: int, colors: Sequence[Color])
     figure = canvas.new_figure(9.6, height)
     low, tall = 0.5 / height, 1 - 0.85 / height
     if scores:
-        clusters.draw_silhouette(figure.add_axes((0.075, low, 0.4, tall)), scores, summary.get("k"))
+        axes = figure.add_axes((0.075, low, 0.4, tall))
+        clusters.draw_silhouette(axes, scores, summary.get("k"), summary.get("eigengap_k"))
     bars = figure.add_axes((0.575, low, 0.4, tall) if scores else (0.075, low, 0.6, tall))
     clusters.draw_sizes(bars, shown, sizes[shown], data.n_ions - int(sizes.sum()), [colors[i] for i in shown])
     left = (
-        "Left: mean silhouette against the number of clusters, bars are standard errors. Right: ions of each cluster."
+        "Left: mean silhouette against the number of clusters, bars are standard errors; dotted: the number that the "
+        "eigenvalues suggest (1: no second type). Right: ions of each cluster."
         if scores
         else "Ions of each cluster. No silhouette was computed."
     )

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from napari_aptdefect.plot.colors import UNRANGED_COLOR, Color, hex_color
 
 
-def draw_silhouette(axes: Axes, scores: Sequence[tuple[int, float, float]], chosen: int | None) -> None:
+def draw_silhouette(
+    axes: Axes, scores: Sequence[tuple[int, float, float]], chosen: int | None, eigengap_k: int | None = None
+) -> None:
     """Draw the mean silhouette against the number of clusters, with standard errors.
 
     Parameters
@@ -23,6 +25,8 @@ def draw_silhouette(axes: Axes, scores: Sequence[tuple[int, float, float]], chos
         (number of clusters, mean silhouette, its standard error); NaN where the error is not known.
     chosen
         Number of clusters that was taken, or None.
+    eigengap_k
+        Number of clusters that the eigenvalues suggest, or None.
     """
     k = [int(row[0]) for row in scores]
     score = np.array([row[1] for row in scores], float)
@@ -32,6 +36,9 @@ def draw_silhouette(axes: Axes, scores: Sequence[tuple[int, float, float]], chos
         at = k.index(chosen)
         axes.plot([chosen], [score[at]], marker="o", markersize=10, markerfacecolor="none", color="#d55e00", mew=2)
         axes.set_title(f"k = {chosen} was taken")
+    if eigengap_k:
+        axes.axvline(eigengap_k, color="#0072b2", linewidth=1, linestyle=":", label="eigengap")
+        axes.legend(loc="best")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.08, y=0.15)
     axes.set_xlabel("number of clusters k")

@@ -9,6 +9,7 @@ from scipy.sparse import csgraph
 
 from napari_aptdefect.apt.defects.model import DefectsParams
 from napari_aptdefect.data import NeighborGraph
+from napari_aptdefect.data.components import connected_kinds
 
 _STEPS = 3
 _RAG = 0.01  # a part with less than this share of the ions of the largest part of its group is a torn-off edge
@@ -60,11 +61,8 @@ def connected_groups(
     rows = np.flatnonzero(nature >= 0)
     if len(rows) == 0:
         return [], np.zeros(0)
-    part = graph.matrix()[rows][:, rows].tocoo()
-    same = nature[rows[part.row]] == nature[rows[part.col]]
-    alike = sparse.coo_array((part.data[same], (part.row[same], part.col[same])), shape=part.shape)
-    n, label = csgraph.connected_components(alike, directed=False)
-    size = np.bincount(label, minlength=n)
-    mass = np.bincount(label, (anomaly[rows] - threshold).astype(np.float64), minlength=n).astype(np.float64)
+    label = connected_kinds(graph, nature)[rows] - 1
+    size = np.bincount(label)
+    mass = np.bincount(label, (anomaly[rows] - threshold).astype(np.float64)).astype(np.float64)
     members = np.split(rows[np.argsort(label, kind="stable")], np.cumsum(size)[:-1])
     return list(members), mass

@@ -43,8 +43,8 @@ def test_finds_the_types(k: int) -> None:
 
 
 def test_one_type_is_called_one() -> None:
-    found = _cluster(_data(1)[0], min_silhouette=0.5)
-    assert found.k == 1
+    found = _cluster(_data(1)[0])
+    assert found.k == found.eigengap_k == 1
 
 
 def test_labels_are_ordered_by_size_and_only_on_what_stands_out() -> None:
@@ -74,11 +74,17 @@ def test_nothing_stands_out() -> None:
     assert found.silhouette == ()
 
 
+def test_a_reference_too_small_for_the_gate_lets_nothing_through() -> None:
+    found = _cluster(_data(2)[0], gate_quantile=0.999999)
+    assert found.threshold == np.inf
+    assert found.k == 0
+
+
 def test_a_handful_of_equal_ions_does_not_fail() -> None:
     measured, _ = _data(0)
     measured.vectors[:3] = 50
     measured.anomaly[:3] = 500
-    found = _cluster(measured, gate_quantile=0.999999)
+    found = _cluster(measured)
     assert (found.label[:3] >= 0).all()
 
 
