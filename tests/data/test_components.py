@@ -8,7 +8,8 @@ from scipy.sparse import coo_array, csgraph
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
-from napari_aptdefect.data.components import connected_objects
+from napari_aptdefect.data import NeighborGraph
+from napari_aptdefect.data.components import connected_kinds, connected_objects
 from napari_aptdefect.errors import ParameterError
 
 
@@ -115,3 +116,25 @@ def test_link_distances_that_make_no_sense_are_refused() -> None:
         connected_objects(xyz, np.zeros(2, np.int32), 0.0)
     with pytest.raises(ParameterError, match="too short"):
         connected_objects(xyz, np.zeros(2, np.int32), 1e-6)
+
+
+def test_kinds_in_a_graph_are_connected_as_by_scipy():
+    rng = np.random.default_rng(3)
+    n, k = 400, 3
+    graph = NeighborGraph(
+        np.arange(0, n * k + 1, k, dtype=np.int64),
+        rng.integers(0, n, n * k).astype(np.int32),  # directed, with loops and double edges
+        np.ones(n * k, np.float32),
+    )
+    kind = rng.integers(-1, 4, n)
+    links = graph.matrix().tocoo()
+    same = (kind[links.row] == kind[links.col]) & (kind[links.row] >= 0)
+    alike = coo_array((links.data[same], (links.row[same], links.col[same])), shape=links.shape)
+    expected = csgraph.connected_components(alike, directed=False)[1]
+    found = connected_kinds(graph, kind)
+    assert np.array_equal(found == 0, kind < 0)
+    pairs = set(zip(found[kind >= 0].tolist(), expected[kind >= 0].tolist(), strict=True))
+    assert len(pairs) == found.max() == len(np.unique(expected[kind >= 0]))
+    assert (np.diff(np.bincount(found)[1:]) <= 0).all()
+    large = connected_kinds(graph, kind, min_ions=5)
+    assert np.array_equal(large > 0, (found > 0) & (np.bincount(found)[found] >= 5))
