@@ -1,0 +1,244 @@
+"""The network: fused features of the ions, filters over superpoints, attention, and back to the ions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_aptdefect.apt.network.layers import Attention, Relation, SpeciesChebyshev
+from napari_aptdefect.apt.network.superpoints import RELATIONS, SuperpointParams, Superpoints
+from napari_aptdefect.data.graph import NeighborGraph
+from napari_aptdefect.errors import ParameterError, ShapeError
+from napari_aptdefect.stage import Params, param
+
+NEAR: Final = (0, 1)
+"""Relations over which attention looks."""
+
+SPECIES_KINDS: Final = ("most abundant element", "second element", "dopant", "other")
+"""What the species of an ion are sorted into, so that the network can be used on another material."""
+
+Fusion = Literal["sum", "concatenate"]
+
+
+class NetworkParams(Params):
+    """Architecture of the network."""
+
+    superpoints: SuperpointParams = param(
+        SuperpointParams(), title="Superpoints", description="Cells that the ions are gathered in."
+    )
+    fusion: Fusion = param(
+        "sum",
+        title="Fusion",
+        description="sum: F = Σ w_i f_i with weights that sum to one; concatenate: the sets side by side, unweighted.",
+    )
+    width: int = param(48, title="Width", description="Channels of the fused features and of the nodes.", ge=8, le=512)
+    n_layers: int = param(3, title="Filters", description="Chebyshev filters one after the other.", ge=1, le=8)
+    order: int = param(3, title="Order", description="Chebyshev polynomials of each filter.", ge=2, le=6)
+    rank: int = param(1, title="Rank", description="Rank of the species-pair factor.", ge=1, le=4)
+    heads: int = param(4, title="Heads", description="Attentions side by side; the width is a multiple.", ge=1, le=16)
+    embedding: int = param(32, title="Embedding", description="Numbers that describe an ion in the end.", ge=4, le=256)
+    dropout: float = param(
+        0.1, title="Dropout", description="Share of the inputs that is hidden in training.", ge=0.0, le=0.8
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class CloudTensors:
+    """A cloud as the network takes it.
+
+    Parameters
+    ----------
+    features
+        Shape (N, F), float32: standardized features of the ions, without missing values.
+    pooled
+        Shape (M, F), float32: their means over the ions of each superpoint.
+    crowd
+        Shape (M, 1), float32: logarithm of the number of ions over its median.
+    species
+        Shape (M, 4), float32: shares of the kinds of species.
+    corner, weight
+        Shape (N, 8), int64 and float32: superpoints around each ion and their weights.
+    relations
+        Links between the superpoints.
+    edge
+        Shape (E, 2), float32: length of the near links over their mean, and whether they lead along the axis.
+    """
+
+    features: Tensor
+    pooled: Tensor
+    crowd: Tensor
+    species: Tensor
+    corner: Tensor
+    weight: Tensor
+    relations: tuple[Relation, ...]
+    edge: Tensor
+
+    @property
+    def near(self) -> Tensor:
+        """Shape (2, E), int64: the links that attention looks over."""
+        return torch.cat([self.relations[i].edge_index for i in NEAR], dim=1)
+
+
+def to_tensors(
+    features: NDArray[np.float32],
+    kind: NDArray[np.integer],
+    points: Superpoints,
+    device: Any = "cpu",
+) -> CloudTensors:
+    """Make tensors of a cloud.
+
+    Parameters
+    ----------
+    features
+        Standardized features, shape (N, F), float32, without missing values.
+    kind
+        Shape (N,): row of `SPECIES_KINDS` of each ion.
+    points
+        Its superpoints.
+    device
+        Where the tensors shall be.
+
+    Raises
+    ------
+    ShapeError
+        If the inputs do not describe the same ions.
+    """
+    n = len(points.member)
+    if len(features) != n or len(kind) != n:
+        raise ShapeError(f"superpoints of {n} ions with features of {len(features)} and species of {len(kind)}")
+    shares = np.stack(
+        [np.bincount(points.member[kind == k], minlength=len(points)) for k in range(len(SPECIES_KINDS))], axis=1
+    )
+    shares = (shares / points.n_ions[:, None]).astype(np.float32)
+    crowd = np.log(points.n_ions / np.median(points.n_ions)).astype(np.float32)[:, None]
+    return CloudTensors(
+        torch.from_numpy(np.ascontiguousarray(features)).to(device),
+        torch.from_numpy(points.mean(features)).to(device),
+        torch.from_numpy(crowd).to(device),
+        torch.from_numpy(shares).to(device),
+        torch.from_numpy(points.corner.astype(np.int64)).to(device),
+        torch.from_numpy(points.weight).to(device),
+        *_links(points.relations, device),
+    )
+
+
+def _links(graphs: Sequence[NeighborGraph], device: Any) -> tuple[tuple[Relation, ...], Tensor]:
+    relations = tuple(Relation.of(graph, device) for graph in graphs)
+    edge = [
+        torch.stack([relations[i].length, torch.full_like(relations[i].length, float(which))], dim=1)
+        for which, i in enumerate(NEAR)
+    ]
+    return relations, torch.cat(edge)
+
+
+class DefectNetwork(nn.Module):
+    """Fused features, Chebyshev filters over superpoints, attention, and an embedding for each ion.
+
+    Parameters
+    ----------
+    sets
+        Columns of each feature set among the features: name of the set to its columns.
+    n_classes
+        Classes to tell apart, the matrix first.
+    params
+        The architecture.
+
+    Raises
+    ------
+    ParameterError
+        If a set has no columns, or the width is no multiple of the heads.
+    """
+
+    def __init__(self, sets: Mapping[str, Sequence[int]], n_classes: int, params: NetworkParams | None = None) -> None:
+        super().__init__()
+        self.params = params = params or NetworkParams()
+        empty = [name for name, columns in sets.items() if not columns]
+        if empty or not sets:
+            raise ParameterError(f"feature sets without columns: {', '.join(empty) or 'all'}; leave them out")
+        if params.width % params.heads:
+            raise ParameterError(f"a width of {params.width} is no multiple of {params.heads} heads")
+        self.set_names = tuple(sets)
+        for name, columns in sets.items():
+            self.register_buffer(f"columns_{name}", torch.tensor(list(columns), dtype=torch.int64))
+        self.projections = nn.ModuleList([nn.Linear(len(columns), params.width) for columns in sets.values()])
+        self.log_weights = nn.Parameter(torch.zeros(len(sets)))
+        fused = params.width if params.fusion == "sum" else params.width * len(sets)
+        self.hide = nn.Dropout(params.dropout)
+        self.enter = nn.Sequential(nn.Linear(fused + 1, params.width), nn.GELU(), nn.Linear(params.width, params.width))
+        self.norms = nn.ModuleList([nn.LayerNorm(params.width) for _ in range(params.n_layers)])
+        self.filters = nn.ModuleList(
+            [
+                SpeciesChebyshev(params.width, len(SPECIES_KINDS), len(RELATIONS), params.order, params.rank)
+                for _ in range(params.n_layers)
+            ]
+        )
+        self.mixers = nn.ModuleList(
+            [
+                nn.Sequential(
+                    nn.LayerNorm(params.width),
+                    nn.Linear(params.width, 2 * params.width),
+                    nn.GELU(),
+                    nn.Linear(2 * params.width, params.width),
+                )
+                for _ in range(params.n_layers)
+            ]
+        )
+        self.attention = Attention(params.width, params.heads)
+        self.leave = nn.Sequential(
+            nn.Dropout(params.dropout),
+            nn.Linear(fused + params.width, 2 * params.width),
+            nn.GELU(),
+            nn.Linear(2 * params.width, params.embedding),
+            nn.GELU(),
+        )
+        self.head = nn.Linear(params.embedding, n_classes)
+
+    @property
+    def weights(self) -> Tensor:
+        """Weights of the feature sets, positive, summing to one."""
+        return torch.softmax(self.log_weights, dim=0)
+
+    @property
+    def reach_cells(self) -> tuple[int, int]:
+        """How far a node sees, in cells across and along the axis: what a tile needs around it."""
+        across = max(abs(i) for steps in RELATIONS.values() for i, _, _ in steps)
+        along = max(abs(k) for steps in RELATIONS.values() for _, _, k in steps)
+        # one more link for each filter, since the degrees of its outermost nodes must be whole; one for attention
+        hops = self.params.n_layers * self.params.order
+        return hops * across + 1, hops * along + 2
+
+    def fuse(self, features: Tensor) -> Tensor:
+        """Fused features F, shape (n, width): the weighted sum of the projected sets, or the sets side by side."""
+        projected = [
+            projection(features[:, getattr(self, f"columns_{name}")])
+            for name, projection in zip(self.set_names, self.projections, strict=True)
+        ]
+        if self.params.fusion == "concatenate":
+            return torch.cat(projected, dim=1)
+        return torch.stack([w * p for w, p in zip(self.weights, projected, strict=True)]).sum(dim=0)
+
+    def nodes(self, cloud: CloudTensors) -> tuple[Tensor, Tensor]:
+        """Values of the superpoints, shape (M, width), and the attention of each near link, shape (E,)."""
+        x = self.enter(torch.cat([self.fuse(self.hide(cloud.pooled)), cloud.crowd], dim=1))
+        for norm, convolve, mix in zip(self.norms, self.filters, self.mixers, strict=True):
+            x = x + nn.functional.gelu(convolve(norm(x), cloud.species, cloud.relations))
+            x = x + mix(x)
+        found: tuple[Tensor, Tensor] = self.attention(x, cloud.near, cloud.edge)
+        return found
+
+    def embed(self, cloud: CloudTensors, nodes: Tensor, rows: Tensor) -> Tensor:
+        """Embedding of some ions, shape (n, embedding), from the values of the superpoints around them."""
+        around = (nodes[cloud.corner[rows]] * cloud.weight[rows][:, :, None]).sum(dim=1)
+        own = nn.functional.gelu(self.fuse(self.hide(cloud.features[rows])))
+        return self.leave(torch.cat([own, around], dim=1))
+
+    def forward(self, cloud: CloudTensors, rows: Tensor) -> Tensor:
+        """Scores of the classes for some ions, shape (n, n_classes), before the sigmoid or the softmax."""
+        nodes, _ = self.nodes(cloud)
+        return self.head(self.embed(cloud, nodes, rows))
