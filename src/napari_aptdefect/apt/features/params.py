@@ -102,6 +102,12 @@ class FeatureSetParams(Params):
         gt=0,
         le=50,
     )
+    shapes: bool = param(
+        False,
+        title="Shapes",
+        description="Also look for balls, layers, lines and sheets: matched filters and curvatures of the density and "
+        "of the dopants, about 70 columns more.",
+    )
     axis: Literal["z", "principal"] = param(
         "z",
         title="Specimen axis",

@@ -157,6 +157,16 @@ class Axis:
         height = xyz @ direction.astype(np.float32) - np.float32(center @ direction)
         return cls(direction, center, float(height.min()), float(height.max()))
 
+    def local(self, xyz: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Positions with the axis as third coordinate, shape (M, 3), nm, turned by the shortest way."""
+        a = self.direction
+        if abs(a[2]) > 1 - 1e-12:
+            return xyz
+        # Rodrigues' rotation that brings the axis to z
+        cross = np.array([[0, 0, -a[0]], [0, 0, -a[1]], [a[0], a[1], 0]])
+        turn = np.eye(3) + cross + cross @ cross / (1 + a[2])
+        return np.asarray(xyz @ turn.T.astype(np.float32), np.float32)
+
 
 def describe_space(
     xyz: NDArray[np.float32],

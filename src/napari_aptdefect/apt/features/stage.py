@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from napari_aptdefect.apt.features import bonds, cells, composition, order, regions, space
+from napari_aptdefect.apt.features import bonds, cells, composition, order, regions, shapes, space
 from napari_aptdefect.apt.features.balls import BallSums, Marks, count_in_balls, interpolate, sum_in_balls
 from napari_aptdefect.apt.features.params import FeatureContext, FeatureSetParams
 from napari_aptdefect.arrays import as_points, as_vector, finite_rows
@@ -105,7 +105,9 @@ def describe_ions(
     blocks = run_blocks(
         surroundings.write, len(tree.order), block=_BLOCK, message="density, composition, place", workers=workers
     )
-    yield from scaled(blocks, 60, 100)
+    yield from scaled(blocks, 60, 90 if params.shapes else 100)
+    if params.shapes:
+        yield from scaled(_write_shapes(tree, ions, species, chem, params, plan, values, workers), 90, 100)
     return FeatureTable(values, plan.columns)
 
 
@@ -140,6 +142,7 @@ class _Plan:
             _surrounding_columns(cutoff, radii, radii[len(exact) :]),
             composition.columns(chem, radii, params),
             space.columns(element, context),
+            shapes.columns(chem.dopants) if params.shapes else (),
         )
         return cls(radii, cutoff, element, parts, exact, radii[len(exact) :])
 
@@ -219,6 +222,29 @@ def _write_neighbors(
     n = len(tree.order)
     yield from scaled(run_blocks(first, n, block=_BLOCK, message="bonds", workers=workers), 0, 70)
     yield from scaled(run_blocks(second, n, block=_BLOCK, message="order", workers=workers), 70, 100)
+
+
+def _write_shapes(
+    tree: PointTree,
+    ions: Sequence[Ion],
+    species: NDArray[np.int64],
+    chem: composition.Chemistry,
+    params: FeatureSetParams,
+    plan: _Plan,
+    values: NDArray[np.float32],
+    workers: int | None,
+) -> Stage[None]:
+    """Evidence for shapes, in the frame of the specimen axis."""
+    held = [{symbol for symbol, _ in ion.elements} for ion in ions]
+    first = [next((i for i, symbol in enumerate(chem.dopants) if symbol in one), -1) for one in held]
+    ranged = np.array([ion.n_atoms > 0 for ion in ions] + [False], np.bool_)
+    mine = species[tree.order]
+    local = space.Axis.of(tree.xyz, params).local(tree.xyz)
+    found = np.full((len(tree.order), len(plan.parts[6])), np.nan, np.float32)
+    yield from shapes.describe_shapes(
+        local, np.array([*first, -1])[mine], ranged[mine], len(chem.dopants), found, workers
+    )
+    plan.part(values, 6)[tree.order] = found
 
 
 @dataclass(frozen=True, eq=False)
