@@ -83,8 +83,8 @@ class SpeciesChebyshev(nn.Module):
     y = Σ_r Σ_k T_k(L̃_r) x Θ_rk (Defferrard et al. 2016, Eqs. 4 and 5, arXiv 1606.09375), with L̃ = -D^-1/2 W D^-1/2,
     that is 2L/λ_max - 1 at λ_max = 2. What is modified is W_ij = exp(-d_ij²/2s²) Σ_q (a_q·c_i)(a_q·c_j): c are the
     shares of the species at a node, a_q learned and positive, so that Σ_q a_q a_qᵀ is a symmetric positive factor for
-    each pair of species. Its rank makes W a sum of diagonal times fixed times diagonal matrices: no edge needs a value of
-    its own, and the filter costs `rank` sparse products per polynomial.
+    each pair of species. Its rank makes W a sum of diagonal times fixed times diagonal matrices: no edge needs a value
+    of its own, and the filter costs `rank` sparse products per polynomial.
     """
 
     def __init__(self, width: int, n_species: int, n_relations: int, order: int = 3, rank: int = 1) -> None:
