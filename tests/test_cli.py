@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -18,6 +19,7 @@ import pytest
 from napari_aptdefect import cli
 from napari_aptdefect.cli import describe, main, options, terminal, window
 from napari_aptdefect.errors import ParameterError
+from napari_aptdefect.pipeline import load_params
 from napari_aptdefect.stage import Params, Progress, Stage, param
 
 
@@ -310,7 +312,30 @@ class TestInterrupt:
         assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pos"]
 
 
+# What the command line does with a run is the same when the run is quick: one reference, few types, no extra step.
+QUICK = """
+[clustering]
+k_max = 3
+[reference]
+min_ions = 0
+[steps]
+voids = false
+consistency = false
+structure = false
+hull = false
+"""
+
+
+@pytest.mark.usefixtures("coarse")
 class TestAnalyze:
+    @pytest.fixture
+    def coarse(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Draw with fewer pixels; how the pictures look is tested elsewhere."""
+        from napari_aptdefect.plot import canvas, cloud
+
+        monkeypatch.setattr(canvas, "DPI", 50)
+        monkeypatch.setattr(cloud, "SUPERSAMPLE", 1)
+
     def test_the_whole_way(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         sample = tmp_path / "sample"
         size = ["--radius-nm", "4", "--length-nm", "10", "--n-clusters", "1", "--n-voids", "0"]
@@ -322,7 +347,7 @@ class TestAnalyze:
         ranges = next(path for path in made if path.suffix == ".rrng")
 
         params = tmp_path / "p.toml"
-        params.write_text("[graph]\nk = 9\n[fusion]\n")
+        params.write_text("[graph]\nk = 9\n[fusion]\n[clustering]\nk_max = 3\n[reference]\nmin_ions = 0\n")
         first = [
             "analyze",
             str(cloud),
@@ -345,10 +370,13 @@ class TestAnalyze:
 
         assert main([*first, "--seed", "3"]) == 2
         assert "--overwrite" in capsys.readouterr().err
+        assert record["summary"]["structure"]
+        params.write_text("[graph]\nk = 9\n" + QUICK)
         assert main([*first, "--graph.k", "8", "--overwrite"]) == 0
         capsys.readouterr()
         record = json.loads((tmp_path / "run" / "run.json").read_text())
         assert record["parameters"]["graph"]["k"] == 8
+        assert record["summary"]["structure"] is None
 
         assert main(["rerun", str(tmp_path / "run"), "--out", str(tmp_path / "again")]) == 0
         assert str(tmp_path / "again" / "report.html") in capsys.readouterr().out
@@ -370,6 +398,9 @@ class TestAnalyze:
         monkeypatch.setattr(demo, "fetch_si", offline)
         monkeypatch.setattr(demo, "SAMPLE", GanNanowireParams(radius_nm=4, length_nm=10, n_clusters=1, n_voids=0))
         monkeypatch.setattr(demo, "has_display", lambda: False)
+        (tmp_path / "p.toml").write_text(QUICK)
+        quick = functools.partial(demo.analysis.analyze, params=load_params(tmp_path / "p.toml"))
+        monkeypatch.setattr(demo.analysis, "analyze", quick)
         for _ in range(2):  # a second demo replaces the first
             assert main(["demo", "--out", str(tmp_path)]) == 0
         out, err = capsys.readouterr()

@@ -12,7 +12,7 @@ from napari_aptdefect.errors import EmptySelectionError, ShapeError
 from napari_aptdefect.stage import drain
 
 RADIUS, LENGTH = 12.0, 40.0
-QUICK = ConsistencyParams(n_simulated=20)
+QUICK = ConsistencyParams(n_simulated=20, min_spacing_nm=0)  # columns alone
 
 
 def wire(n: int, seed: int = 0) -> np.ndarray:
@@ -157,7 +157,7 @@ class TestColumns:
 
     @pytest.mark.parametrize("what", ["nothing", "void", "dense ball", "boundary"])
     def test_chance_and_defects_are_no_columns(self, what: str) -> None:
-        xyz = wire(150_000, 5)
+        xyz = wire(120_000, 5)
         if what == "void":
             lost = np.linalg.norm(xyz - [3, 3, 15], axis=1) < 2.5
         elif what == "dense ball":
@@ -172,7 +172,7 @@ class TestColumns:
         assert not found.has(Flag.DEPLETED | Flag.TOO_DENSE).any()
 
     def test_pole_of_a_cone_is_straight_only_with_the_specimen(self) -> None:
-        xyz = wire(200_000, 7)
+        xyz = wire(120_000, 7)
         xyz = thinned(xyz, 0.4 * bump(xyz, 5, 0))
         xyz[:, :2] *= 0.5 + xyz[:, 2:] / LENGTH  # and the pole spreads with it
         xyz[:, 0] += 0.1 * xyz[:, 2]
@@ -183,7 +183,7 @@ class TestColumns:
         assert best.path_nm[:, 0] == pytest.approx(true, abs=0.8)
 
     def test_hits_hold_a_pole_that_the_positions_smear(self) -> None:
-        xyz = wire(200_000, 8)
+        xyz = wire(100_000, 8)
         xyz = thinned(xyz, 0.4 * bump(xyz, 4, 0))
         hits = 2 * np.tan(xyz[:, :2] / 24)  # a hump in density, as on a flat detector
         xyz[:, 0] += 3 * np.sin(2 * np.pi * xyz[:, 2] / LENGTH)
@@ -194,7 +194,7 @@ class TestColumns:
         assert np.ptp(pole.path_nm[:, 0]) > 3
 
     def test_same_seed_same_result_and_too_few_ions_say_so(self) -> None:
-        xyz = wire(60_000, 9)
+        xyz = wire(20_000, 9)
         one, two = (drain(check_consistency(xyz, QUICK, seed=4)) for _ in range(2))
         assert one.maps[0].threshold == two.maps[0].threshold
         few = drain(check_consistency(xyz[:500], QUICK))
