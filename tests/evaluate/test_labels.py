@@ -8,6 +8,7 @@ import pytest
 from napari_aptdefect.data import DEFECT_CLASSES
 from napari_aptdefect.errors import ParameterError, ShapeError
 from napari_aptdefect.evaluate.checks import rows_of
+from napari_aptdefect.evaluate.ions import score_ions
 from napari_aptdefect.evaluate.labels import ROLES, Claim, TrueDefects, Truth
 
 VACANCY, FAULT, CLUSTER, VOID = (
@@ -51,6 +52,29 @@ class TestTruth:
         assert truth.bound.class_idx.tolist() == [CLUSTER, CLUSTER, 0, 0]
         assert truth.bound.instance.tolist() == [3, 3, 0, 0]
         assert truth.bound.number.tolist() == [3]
+
+    def test_what_cannot_be_seen_is_left_out_of_the_visible_truth(self) -> None:
+        defects = TrueDefects(
+            np.array([3, 1, 7, 4], np.int32),
+            np.array([CLUSTER, VACANCY, 0, VOID], np.int8),
+            np.array([0, 1, 2, 0], np.int8),
+            np.array([True, False, False, False]),
+            np.full(4, 0.8),
+            np.array([9.0, 0.0, 0.0, 2.0]),
+        )
+        codes, instance = [0, CLUSTER, VACANCY, 0, VOID, VOID], np.array([0, 3, 1, 7, 4, 4], np.int32)
+        truth = Truth(codes, instance, defects, np.array(codes, np.int8), instance)
+        visible = truth.visible_only()
+        assert truth.scored.tolist() == [True, True, True, False, True, True]
+        assert visible.scored.tolist() == [True, True, True, False, False, False]
+        assert visible.scored_class[:3].tolist() == [0, CLUSTER, 0]
+        assert visible.bound is not None
+        assert visible.bound.class_idx.tolist() == [0, CLUSTER, 0, 0, 0, 0]
+        # found or not, the hidden void changes no score; on the whole truth it does
+        found, blind = np.array([0, CLUSTER, 0, 0, VOID, VOID]), np.array([0, CLUSTER, 0, 0, 0, 0])
+        scores = [score_ions(one, claim).macro_f1 for one in (visible, truth) for claim in (found, blind)]
+        assert scores[0] == scores[1] == 1
+        assert scores[2] == 1 > scores[3]
 
     def test_no_defects_at_all(self) -> None:
         truth = Truth([0, 0], [0, 0], true_defects())

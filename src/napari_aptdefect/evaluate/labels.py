@@ -168,6 +168,29 @@ class Truth:
         """Class that each ion counts as: that of its target, matrix for controls and structures; shape (N,)."""
         return self._folded(self.row)
 
+    def visible_only(self) -> Truth:
+        """The same truth without the targets that no search can find: their ions and claims about them are left out.
+
+        Targets below the search bound become structures, so a claim about them is neither right nor wrong. What a
+        method finds is then compared with what can be found; `d_prime` of the others stays to look at.
+        """
+        hidden = self.defects.is_target & ~self.defects.visible
+        kept = np.append(~hidden, True)
+        defects = TrueDefects(
+            self.defects.number,
+            np.where(hidden, 0, self.defects.class_idx).astype(np.int8),
+            np.where(hidden, STRUCTURE, self.defects.role).astype(np.int8),
+            self.defects.visible,
+            self.defects.iou_ceiling,
+            self.defects.d_prime,
+        )
+        codes = np.where(kept[self.row], self.class_idx, 0).astype(np.int8)
+        if self.bound_instance is None or self.bound_class is None:
+            return Truth(codes, self.instance, defects)
+        row = rows_of(self.bound_instance, self.defects.number, "bound_instance")
+        bound = np.where(kept[row], self.bound_class, 0).astype(np.int8)
+        return Truth(codes, self.instance, defects, bound, self.bound_instance)
+
     @property
     def bound(self) -> Claim | None:
         """The known-geometry labeler as a claim: what it gives to controls and structures is matrix."""
