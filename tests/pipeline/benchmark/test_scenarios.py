@@ -161,3 +161,18 @@ def test_whole_numbers_too(split: Any, seed: int) -> None:
 def test_ranges_that_cannot_be_cut(low: float, high: float, n: int, log: bool) -> None:
     with pytest.raises(ParameterError, match=r"must be|can't be cut"):
         Span(low, high, n, log=log)
+
+
+def test_octahedral_interstitials_lie_before_a_boundary() -> None:
+    """Beyond it the simulated lattice has no channels, and the wire could not be made."""
+    checked = 0
+    for split, number in itertools.product(SPLITS, range(2, 36, 3)):
+        defects = WireRecipe("mixture", split, number, 2).params().defects
+        walls = [d for d in defects if d.kind in ("grain_boundary", "inversion_domain")]
+        assert walls
+        for spec in defects:
+            if spec.kind == "interstitial" and spec.site == "octahedral":
+                for wall in walls:
+                    assert np.dot(np.subtract(spec.center_nm, wall.center_nm), wall.normal) < 0
+                    checked += 1
+    assert checked > 50

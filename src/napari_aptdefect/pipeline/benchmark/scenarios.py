@@ -173,7 +173,8 @@ class _Draw:
         sublattices: Sequence[Any] = ("Ga",) * n + ("N",) * 2
         out += [Vacancy(center_nm=self._point(), sublattice=one) for one in sublattices]
         sites: Sequence[Any] = ("split", "octahedral") * (n // 2)
-        out += [Interstitial(center_nm=self._point(), site=one) for one in sites]
+        # beyond a boundary the simulated lattice has no octahedral channels
+        out += [Interstitial(center_nm=self._point(before_walls=one == "octahedral"), site=one) for one in sites]
         return tuple(out)
 
     def _extended(self) -> Iterable[DefectSpec]:
@@ -268,7 +269,7 @@ class _Draw:
                 return _vector(center)
         raise _CrowdedError("line")
 
-    def _ball(self, radius: float, gap: float = _GAP_NM) -> tuple[float, float, float]:
+    def _ball(self, radius: float, gap: float = _GAP_NM, *, before_walls: bool = False) -> tuple[float, float, float]:
         for _ in range(_TRIES):
             center = self._place()
             room = radius + gap
@@ -277,13 +278,14 @@ class _Draw:
             apart &= all(np.hypot(*(center - o)[:2]) > room + r for o, r in self.lines)
             apart &= all(abs(center[2] - z) > room + half for z, half in self.slabs)
             apart &= all(abs((center - c) @ n) > room + half for c, n, half in self.walls)
+            apart &= not before_walls or all((center - c) @ n < 0 for c, n, _ in self.walls)
             if apart:
                 self.balls.append((center, radius))
                 return _vector(center)
         raise _CrowdedError("ball")
 
-    def _point(self) -> tuple[float, float, float]:
-        return self._ball(0.25, gap=0.1)
+    def _point(self, *, before_walls: bool = False) -> tuple[float, float, float]:
+        return self._ball(0.25, gap=0.1, before_walls=before_walls)
 
     def _place(self) -> np.ndarray[Any, Any]:
         return np.array([span.draw(self.recipe.split, self.rng) for span in self.places])
