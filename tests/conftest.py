@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from napari_aptdefect.errors import DownloadError, MissingFileError
 from napari_aptdefect.io.samples import fetch_si, si_cached
+
+settings.register_profile("any machine", deadline=None)  # a busy processor is no failure
+settings.load_profile("any machine")
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

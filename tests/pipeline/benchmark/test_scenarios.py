@@ -35,7 +35,7 @@ _DRAWN = {
 
 
 def recipes(split: str, size: str = "full") -> list[WireRecipe]:
-    kinds = ("mixture", "controls", "empty")
+    kinds = ("mixture", "controls", "empty", "lesson")
     return [WireRecipe(k, split, n, 2, size) for k, n in itertools.product(kinds, range(_N))]  # type: ignore[arg-type]
 
 
@@ -116,9 +116,14 @@ def test_what_each_kind_of_wire_holds() -> None:
     assert kinds["mixture"] == {*_DRAWN, "vacancy", "interstitial"}
     assert kinds["controls"] == {"vacancy", "interstitial", "stacking_fault", "dislocation"}
     assert kinds["empty"] == set()
+    assert {*_DRAWN} - kinds["lesson"] <= {"grain_boundary", "inversion_domain"}  # one of them in every third
+    assert not kinds["lesson"] - {*_DRAWN}
+    per_wire = [len(r.params().defects) for r in recipes("test") if r.kind == "lesson"]
+    assert min(per_wire) >= 9
+    assert np.mean(per_wire) > 11
     for recipe in recipes("test"):
         defects = recipe.params().defects
-        if recipe.kind != "empty":
+        if recipe.kind in ("mixture", "controls"):
             assert any(isinstance(s, StackingFault) and s.excess_per_nm2 == 0 for s in defects)
             assert {s.sublattice for s in defects if isinstance(s, Vacancy)} == {"Ga", "N"}
         if recipe.kind == "controls":
@@ -134,7 +139,7 @@ def test_the_same_wire_is_measured_at_every_level() -> None:
 
 def test_a_relabeled_wire_is_the_empty_one() -> None:
     empty, relabeled = (WireRecipe(kind, "test", 1, 2) for kind in ("empty", "relabeled"))
-    assert KINDS[-1] == "relabeled"
+    assert KINDS.index("relabeled") == 3
     assert empty.seed == relabeled.seed
     assert empty.params() == relabeled.params()
 

@@ -27,14 +27,16 @@ from napari_aptdefect.simulate.gan_specs import (
 )
 from napari_aptdefect.simulate.placement import ball_radius_nm
 
-Kind = Literal["mixture", "controls", "empty", "relabeled"]
+Kind = Literal["mixture", "controls", "empty", "relabeled", "lesson"]
 Size = Literal["full", "quick"]
 
-KINDS: Final[tuple[Kind, ...]] = ("mixture", "controls", "empty", "relabeled")
+KINDS: Final[tuple[Kind, ...]] = ("mixture", "controls", "empty", "relabeled", "lesson")
+FAULTS: Final[tuple[Any, ...]] = ("I1", "I2", "E")
 CORE_NM: Final = 2.0
 """Ions this near to the surface of the wire are not scored: no neighborhood there is whole."""
 
 _WIRE: Final = {"full": (8.0, 16.0), "quick": (5.0, 9.0)}
+_SOMETIMES: Final = 0.35
 _TRIES: Final = 300
 _RESTARTS: Final = 1000
 _GAP_NM: Final = 0.5
@@ -159,61 +161,89 @@ class _Draw:
         """All defects: what spans the wire, then what must find room beside it, then what may lie anywhere."""
         if self.recipe.kind in ("empty", "relabeled"):
             return ()
+        if self.recipe.kind == "lesson":
+            return tuple(self.lesson())
         controls, quick = self.recipe.kind == "controls", self.recipe.size == "quick"
         out: list[DefectSpec] = []
         if not controls:
-            out += self._extended()
-            out += self._compact(n_clusters=1 if quick else 2, n_voids=1 if quick else 2)
+            out += self.extended()
+            out += self.compact(n_clusters=1 if quick else 2, n_voids=1 if quick else 2)
         if controls or not quick:
-            fault: Any = self._choice(("I1", "I2", "E"))
-            out.append(StackingFault(fault=fault, depth_nm=self._depth(0.5)))
-            core: Any = self._choice(("screw", "edge", "mixed"))
-            out.append(Dislocation(core=core, center_nm=self._line(0.5), radius_nm=0.5))
+            fault: Any = self.choice(FAULTS)
+            out.append(StackingFault(fault=fault, depth_nm=self.depth(0.5)))
+            core: Any = self.choice(("screw", "edge", "mixed"))
+            out.append(Dislocation(core=core, center_nm=self.line(0.5), radius_nm=0.5))
         n = 2 if quick else 4
         sublattices: Sequence[Any] = ("Ga",) * n + ("N",) * 2
-        out += [Vacancy(center_nm=self._point(), sublattice=one) for one in sublattices]
+        out += [Vacancy(center_nm=self.point(), sublattice=one) for one in sublattices]
         sites: Sequence[Any] = ("split", "octahedral") * (n // 2)
         # beyond a boundary the simulated lattice has no octahedral channels
-        out += [Interstitial(center_nm=self._point(before_walls=one == "octahedral"), site=one) for one in sites]
+        out += [Interstitial(center_nm=self.point(before_walls=one == "octahedral"), site=one) for one in sites]
         return tuple(out)
 
-    def _extended(self) -> Iterable[DefectSpec]:
+    def extended(self) -> Iterable[DefectSpec]:
         """Decorated planes and lines: a fault always, a boundary in every third wire, else a dislocation."""
         third = self.recipe.number % 3
         if third == 1 and self.recipe.size == "full":
-            element: Any = self._choice(("In", "Al"))
-            thickness = self("insertion_thickness_nm")
-            depth = self._depth(thickness / 2)
-            yield Insertion(depth_nm=depth, thickness_nm=thickness, solute=element, percent=self("insertion_percent"))
-        fault: Any = self._choice(("I1", "I2", "E"))
-        yield StackingFault(
-            fault=fault, depth_nm=self._depth(0.5), solute="Mg", excess_per_nm2=self("fault_excess_per_nm2")
-        )
+            yield self.layer()
+        yield self.fault()
         if self.recipe.size == "quick":
             return
-        if third == 2:
-            yield self._wall()
+        yield self.wall() if third == 2 else self.dislocation()
+
+    def lesson(self) -> Iterable[DefectSpec]:
+        """About twelve targets, and no points: of every kind as many as find room, in ever new company."""
+        if self.recipe.size == "quick":
+            yield self.fault()
+            yield from self.compact(n_clusters=1, n_voids=1)
             return
+        if self.rng.random() < _SOMETIMES:
+            yield self.layer()
+        for _ in range(int(self.rng.integers(1, 3))):
+            yield self.fault()
+        if self.rng.random() < _SOMETIMES:
+            yield self.wall()
+        for _ in range(int(self.rng.integers(1, 4))):
+            yield self.dislocation()
+        yield StackingFault(fault=self.choice(FAULTS), depth_nm=self.depth(0.5))  # nothing to be seen above level 0
+        yield from self.compact(n_clusters=2, n_voids=2, n_vacancy_clusters=3)
+
+    def layer(self) -> DefectSpec:
+        """An intended layer of InGaN or AlGaN."""
+        element: Any = self.choice(("In", "Al"))
+        thickness = self("insertion_thickness_nm")
+        depth = self.depth(thickness / 2)
+        return Insertion(depth_nm=depth, thickness_nm=thickness, solute=element, percent=self("insertion_percent"))
+
+    def fault(self) -> DefectSpec:
+        """A decorated basal stacking fault."""
+        fault: Any = self.choice(FAULTS)
+        return StackingFault(
+            fault=fault, depth_nm=self.depth(0.5), solute="Mg", excess_per_nm2=self("fault_excess_per_nm2")
+        )
+
+    def dislocation(self) -> DefectSpec:
+        """A decorated threading dislocation."""
         radius = self("line_radius_nm")
-        core: Any = self._choice(("screw", "edge", "mixed"))
-        profile: Any = self._choice(("uniform", "gaussian"))
-        yield Dislocation(
+        core: Any = self.choice(("screw", "edge", "mixed"))
+        profile: Any = self.choice(("uniform", "gaussian"))
+        return Dislocation(
             core=core,
-            center_nm=self._line(radius),
+            center_nm=self.line(radius),
             radius_nm=radius,
             solute="Mg",
             excess_per_nm=self("line_excess_per_nm"),
             profile=profile,
         )
 
-    def _wall(self) -> DefectSpec:
+    def wall(self) -> DefectSpec:
         """A grain boundary or an inversion domain boundary parallel to c."""
         thickness, excess = self("boundary_thickness_nm"), self("boundary_excess_per_nm2")
         angle = float(self.rng.integers(6)) * np.pi / 3
         normal = np.array([np.cos(angle), np.sin(angle), 0.0])
         across = self.radius - CORE_NM
         for _ in range(_TRIES):
-            center = self._place()
+            center = self.place()
             offset = float(center @ normal)
             if 0.5 * across < offset < 0.75 * across:
                 break
@@ -221,7 +251,7 @@ class _Draw:
             raise _CrowdedError("boundary")
         self.walls.append((center, normal, thickness / 2))
         where, direction = _vector(center), _vector(normal)
-        if self._choice(("grain", "inversion")) == "grain":
+        if self.choice(("grain", "inversion")) == "grain":
             return GrainBoundary(
                 center_nm=where,
                 normal=direction,
@@ -231,25 +261,24 @@ class _Draw:
             )
         return InversionDomain(center_nm=where, normal=direction, thickness_nm=thickness, excess_per_nm2=excess)
 
-    def _compact(self, n_clusters: int, n_voids: int) -> list[DefectSpec]:
+    def compact(self, n_clusters: int, n_voids: int, n_vacancy_clusters: int = 1) -> list[DefectSpec]:
         out: list[DefectSpec] = []
         for i in range(n_clusters):
             solute: Any = "In" if i % 2 else "Mg"
             radius = self("cluster_radius_nm")
             percent = self("cluster_percent")
-            out.append(SoluteCluster(center_nm=self._ball(radius), radius_nm=radius, solute=solute, percent=percent))
+            out.append(SoluteCluster(center_nm=self.ball(radius), radius_nm=radius, solute=solute, percent=percent))
         for _ in range(n_voids):
             radius = self("void_radius_nm")
-            out.append(Void(center_nm=self._ball(radius), radius_nm=radius))
-        n = self("n_vacancies")
-        sublattice: Any = self._choice(("both", "Ga"))
-        cluster = VacancyCluster(n_vacancies=n, sublattice=sublattice)
-        return [
-            *out,
-            VacancyCluster(center_nm=self._ball(ball_radius_nm(cluster)), n_vacancies=n, sublattice=sublattice),
-        ]
+            out.append(Void(center_nm=self.ball(radius), radius_nm=radius))
+        for _ in range(n_vacancy_clusters):
+            n = self("n_vacancies")
+            sublattice: Any = self.choice(("both", "Ga"))
+            reach = ball_radius_nm(VacancyCluster(n_vacancies=n, sublattice=sublattice))
+            out.append(VacancyCluster(center_nm=self.ball(reach), n_vacancies=n, sublattice=sublattice))
+        return out
 
-    def _depth(self, half: float) -> float:
+    def depth(self, half: float) -> float:
         """Depth of a slab across c, apart from the other slabs."""
         for _ in range(_TRIES):
             z = self.places[2].draw(self.recipe.split, self.rng)
@@ -258,22 +287,22 @@ class _Draw:
                 return z
         raise _CrowdedError("slab")
 
-    def _line(self, radius: float) -> tuple[float, float, float]:
+    def line(self, radius: float) -> tuple[float, float, float]:
         """A point of a line along c, off the axis, so that the middle stays free."""
         for _ in range(_TRIES):
-            center = self._place()
+            center = self.place()
             apart = all(np.hypot(*(center - o)[:2]) > radius + r + 2 * _GAP_NM for o, r in self.lines)
             apart &= all((c - center) @ n > radius + half + _GAP_NM for c, n, half in self.walls)
-            if apart and self._inside(center) > radius / 2 and np.hypot(*center[:2]) > 0.6 * (self.radius - CORE_NM):
+            if apart and self.inside(center) > radius / 2 and np.hypot(*center[:2]) > 0.6 * (self.radius - CORE_NM):
                 self.lines.append((center, radius))
                 return _vector(center)
         raise _CrowdedError("line")
 
-    def _ball(self, radius: float, gap: float = _GAP_NM, *, before_walls: bool = False) -> tuple[float, float, float]:
+    def ball(self, radius: float, gap: float = _GAP_NM, *, before_walls: bool = False) -> tuple[float, float, float]:
         for _ in range(_TRIES):
-            center = self._place()
+            center = self.place()
             room = radius + gap
-            apart = self._inside(center) > radius / 2
+            apart = self.inside(center) > radius / 2
             apart &= all(np.linalg.norm(center - o) > room + r for o, r in self.balls)
             apart &= all(np.hypot(*(center - o)[:2]) > room + r for o, r in self.lines)
             apart &= all(abs(center[2] - z) > room + half for z, half in self.slabs)
@@ -284,17 +313,17 @@ class _Draw:
                 return _vector(center)
         raise _CrowdedError("ball")
 
-    def _point(self, *, before_walls: bool = False) -> tuple[float, float, float]:
-        return self._ball(0.25, gap=0.1, before_walls=before_walls)
+    def point(self, *, before_walls: bool = False) -> tuple[float, float, float]:
+        return self.ball(0.25, gap=0.1, before_walls=before_walls)
 
-    def _place(self) -> np.ndarray[Any, Any]:
+    def place(self) -> np.ndarray[Any, Any]:
         return np.array([span.draw(self.recipe.split, self.rng) for span in self.places])
 
-    def _inside(self, center: np.ndarray[Any, Any]) -> float:
+    def inside(self, center: np.ndarray[Any, Any]) -> float:
         """Depth below the surface of the scored core, nm."""
         return float(gan.depth_below_facets_nm(center[None], self.radius, self.length)[0]) - CORE_NM
 
-    def _choice(self, options: Sequence[str]) -> str:
+    def choice(self, options: Sequence[Any]) -> Any:
         return options[int(self.rng.integers(len(options)))]
 
 
