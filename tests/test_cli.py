@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -263,6 +264,13 @@ class TestStreams:
 
 
 class TestInterrupt:
+    @pytest.fixture(autouse=True)
+    def _interrupts_arrive(self) -> Iterator[None]:
+        """A shell without job control starts what it runs in the background deaf to Ctrl-C, with all its children."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
+
     def test_a_stage_is_closed(self) -> None:
         closed = []
 
