@@ -94,6 +94,16 @@ def test_ppo_in_longer_episodes_moves_in_smaller_steps() -> None:
     assert np.abs(np.diff(np.log(found.tried[:2]), axis=0)).max() <= 2 * 3 / 8 + 1e-3
 
 
+@pytest.mark.parametrize("method", ["gradient", *SEEDED])
+def test_can_be_canceled(method: str) -> None:
+    hill = Hill()
+    stage = learn_weights(hill, WeightsParams(method=method, budget=1000))
+    progress = [next(stage) for _ in range(3)]
+    stage.close()
+    assert [one.total for one in progress] == [1000] * 3
+    assert hill.n_calls <= 2 * 8 + 1  # ppo says something after each rollout of 8
+
+
 def test_uniform_is_one_evaluation() -> None:
     found = learned("uniform")
     assert (found.n_evaluations, found.weights.tolist()) == (1, pytest.approx([1 / 3] * 3))
