@@ -187,6 +187,16 @@ def test_dislocations_are_seen_by_planes_and_density() -> None:
     assert of_edge[1] < 2 < of_edge[0] < 6
 
 
+def test_who_does_not_know_the_planes_sees_the_solute_only() -> None:
+    screw, bare = (specs.Dislocation(core=core, excess_per_nm=1.0) for core in ("screw", "none"))
+    known = conditions(1, screw)
+    assert judge([tube(screw, 20, 20.0)], known)[0].d_prime > 12
+    seen = judge([tube(screw, 20, 20.0)], replace(known, planes_known=False))[0]
+    assert seen.d_prime == judge([tube(bare, 20, 20.0)], conditions(1, bare))[0].d_prime
+    undecorated = specs.Dislocation(core="screw")
+    assert judge([tube(undecorated)], replace(conditions(1, undecorated), planes_known=False))[0].d_prime == 0
+
+
 def test_tube_counts_with_the_root_of_its_length_and_so_does_a_plane() -> None:
     line = specs.Dislocation(core="none", excess_per_nm=1.0)
     short, long = (judge([tube(line, n, n * 1.0)], conditions(2, line))[0].d_prime for n in (10.0, 40.0))

@@ -197,6 +197,7 @@ def _conditions(
         background_per_nm3=float(np.count_nonzero(ranged) / (len(atoms) / gan.ATOMS_PER_NM3) / (len(names) - 1)),
         species=names,
         rotation=rotation,
+        planes_known=params.level == 0,
     )
 
 

@@ -42,6 +42,10 @@ class Conditions:
         background, tell nothing.
     rotation
         Turns the frame of the lattice (z along c) into the instrument's (z is the depth), shape (3, 3).
+    planes_known
+        Whether the observer knows the place of every plane of the perfect crystal. Nobody does in a reconstruction that
+        has errors of its own, which is why undecorated dislocations and faults are controls above level 0; then what
+        displaced sites alone would tell does not count for decorated ones either.
     """
 
     level_sigma_nm: tuple[float, float]
@@ -51,6 +55,7 @@ class Conditions:
     background_per_nm3: float = 0.0
     species: tuple[str, ...] = ()
     rotation: NDArray[np.float64] = field(default_factory=lambda: np.eye(3))
+    planes_known: bool = True
 
     def __post_init__(self) -> None:
         if not all(np.isfinite(s) and s > 0 for s in self.level_sigma_nm):
