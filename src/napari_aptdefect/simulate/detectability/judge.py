@@ -59,9 +59,10 @@ def judge(defects: Sequence[DefectTruth], conditions: Conditions) -> tuple[Defec
     Notes
     -----
     d'² adds up what the observer gets from lost ions (`site_term`), from added ones (`excess_term`) and, if the planes
-    are known, from displaced sites (`displaced_term`). The area under the ROC curve is Φ(d'/√2), and never more than 1 - q/2 for defects that
-    only remove or only add atoms, where q is the chance that none of these is detected: then both cases look alike. A
-    single vacancy on a resolved lattice has exactly 0.5 + η/2. Solute counts as even over the region, and the matrix
+    are known, from displaced sites (`displaced_term`). The area under the ROC curve is Φ(d'/√2), and never more than
+    1 - q/2 for defects that only remove or only add atoms, where q is the chance that none of these is detected: then
+    both cases look alike. A single vacancy on a resolved lattice has exactly 0.5 + η/2. Solute counts as even over the
+    region, and the matrix
     around as endless; neither poles nor drift disturb the observer, so this is an upper bound.
     """
     return tuple(_judged(one, conditions) for one in defects)
