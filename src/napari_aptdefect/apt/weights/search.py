@@ -28,7 +28,7 @@ class WeightsParams(Params):
     """How the weights are learned."""
 
     method: Method = param(
-        "gradient",
+        "uniform",  # on unseen wires no search was above it (docs/fusion.md)
         title="Method",
         description="Equal weights; random ones; descent of a surrogate (labels needed); Bayesian optimization by "
         "Parzen estimators; reinforcement learning by a bandit or by proximal policies.",
