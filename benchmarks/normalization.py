@@ -1,11 +1,12 @@
 """Mass peaks and proxigrams of simulated wires: what is left of a known drift of the peaks, and a planted cluster.
 
-    python benchmarks/normalization.py [--image docs/images/normalization.png]
+    python benchmarks/normalization.py [--image docs/images/normalization.png] [--background]
 
 A slow wave of +-0.2 % is put on the masses of a wire of each level; the residual is that of the correction per ion, in
 units of the full width m / resolving power of a peak as well. Then one In-rich sphere (30 % of the Ga sites, radius
 4 nm, in a matrix with 0.1 %) at levels 0 to 2: the proxigram at the isosurface of the delocalized In fraction half way
 between both, against the share that was planted, counted from the truth.
+--background prints instead how well the level of random arrivals in the mass spectrum is measured.
 """
 
 from __future__ import annotations
@@ -86,12 +87,34 @@ def proxigrams(panels) -> None:
             axes.set_title(f"proxigram, level {level}")
 
 
+def backgrounds() -> None:
+    from napari_aptdefect.apt.ranging.background import estimate_mass_background
+    from napari_aptdefect.simulate.gan_nanowire import GanNanowireParams, simulate_gan_nanowire
+    from napari_aptdefect.simulate.measurement.spectrum import MASS_LIMIT_DA
+    from napari_aptdefect.stage import drain
+
+    print("| Level | Background | Ions | True | Measured |")
+    print("|---|---|---|---|---|")
+    for level, percent in ((1, 0.3), (1, 5.0), (2, 1.0), (2, 5.0), (3, 2.0), (3, 5.0)):
+        wanted = {"radius_nm": 8, "length_nm": 25, "level": level, "measurement": {"background_percent": percent}}
+        made = drain(simulate_gan_nanowire(GanNanowireParams.model_validate(wanted), 3))
+        found = drain(estimate_mass_background(made.cloud.mass_da, made.ranges))
+        n_random = np.count_nonzero(made.species == made.species_names.index("background"))
+        true = n_random / (np.sqrt(MASS_LIMIT_DA) - 0.1)  # even in sqrt(m) from 0.01 Da
+        measured = f"{found.level:.1f} ± {found.level_error:.1f}"
+        print(f"| {level} | {percent:g} % | {made.cloud.n_ions:,} | {true:.1f} | {measured} |", flush=True)
+
+
 def main() -> None:
     from napari_aptdefect.plot import canvas
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", type=Path)
+    parser.add_argument("--background", action="store_true")
     args = parser.parse_args()
+    if args.background:
+        backgrounds()
+        return
     with canvas.house_style():
         figure = canvas.new_figure(9.6, 3.0)
         panels = figure.subplots(1, 3)
