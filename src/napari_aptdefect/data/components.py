@@ -134,7 +134,8 @@ def _by_size(label: NDArray[np.int64], min_ions: int) -> NDArray[np.int32]:
 
 
 @njit(cache=True, nogil=True)
-def _root(parent: NDArray[np.int64], i: int) -> int:
+def root_of(parent: NDArray[np.int64], i: int) -> int:
+    """Root of a node of a union-find forest, whose paths are halved on the way; for compiled kernels."""
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
@@ -150,10 +151,10 @@ def _join_kinds(
     for i in rows:
         for e in range(indptr[i], indptr[i + 1]):
             if kind[indices[e]] == kind[i]:
-                a, b = _root(parent, i), _root(parent, indices[e])
+                a, b = root_of(parent, i), root_of(parent, indices[e])
                 parent[max(a, b)] = min(a, b)
     for i in rows:
-        parent[i] = _root(parent, i)
+        parent[i] = root_of(parent, i)
     return parent
 
 
@@ -190,9 +191,9 @@ def _join(
                 break
             if groups[other] != wanted:
                 continue
-            a, b = _root(parent, group), _root(parent, other)
+            a, b = root_of(parent, group), root_of(parent, other)
             if a != b and _linked(xyz, bounds[group], bounds[group + 1], bounds[other], bounds[other + 1], limit):
                 parent[max(a, b)] = min(a, b)
     for group in range(n):
-        parent[group] = _root(parent, group)
+        parent[group] = root_of(parent, group)
     return parent

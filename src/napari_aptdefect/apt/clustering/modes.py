@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_aptdefect.apt.clustering.gate import Gate
 from napari_aptdefect.arrays import finite_rows, read_only
+from napari_aptdefect.data.components import root_of
 from napari_aptdefect.errors import ParameterError, ShapeError
 from napari_aptdefect.stage import Params, Progress, Stage, param
 
@@ -174,14 +175,6 @@ class _Relief:
 
 
 @njit(cache=True, nogil=True)
-def _root(parent: NDArray[np.int64], i: int) -> int:
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
-
-
-@njit(cache=True, nogil=True)
 def _merge(
     height: NDArray[np.float64],
     neighbors: NDArray[np.int64],
@@ -198,10 +191,10 @@ def _merge(
                 best = j
         if best == i:
             continue
-        parent[i] = _root(parent, best)
+        parent[i] = root_of(parent, best)
         for j in neighbors[i]:
             if place[j] < place[i]:
-                a, b = _root(parent, i), _root(parent, j)
+                a, b = root_of(parent, i), root_of(parent, j)
                 if a == b:
                     continue
                 low, high = (a, b) if place[a] > place[b] else (b, a)
@@ -209,5 +202,5 @@ def _merge(
                     parent[low] = high
                     fall[low] = height[low] - height[i]
     for i in range(n):
-        parent[i] = _root(parent, i)
+        parent[i] = root_of(parent, i)
     return parent, fall

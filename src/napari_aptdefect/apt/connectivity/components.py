@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from napari_aptdefect.arrays import as_vector, read_only
+from napari_aptdefect.data.components import root_of
 from napari_aptdefect.data.graph import NeighborGraph
 from napari_aptdefect.errors import ParameterError
 
@@ -142,14 +143,6 @@ def _taken(graph: NeighborGraph, mask: ArrayLike | None) -> NDArray[np.bool_]:
 
 
 @njit(cache=True, nogil=True)
-def _root(parent: NDArray[np.int64], i: int) -> int:
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
-
-
-@njit(cache=True, nogil=True)
 def _join(
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
@@ -163,7 +156,7 @@ def _join(
             for e in range(indptr[i], indptr[i + 1]):
                 j = indices[e]
                 if taken[j] and lengths_nm[e] <= longest:
-                    a, b = _root(parent, i), _root(parent, j)
+                    a, b = root_of(parent, i), root_of(parent, j)
                     parent[max(a, b)] = min(a, b)
 
 
@@ -173,12 +166,12 @@ def _number(parent: NDArray[np.int64], taken: NDArray[np.bool_], labels: NDArray
     n = 0
     for i in range(len(parent)):
         if taken[i]:
-            root = _root(parent, i)
-            if root == i:
+            top = root_of(parent, i)
+            if top == i:
                 labels[i] = n
                 n += 1
             else:
-                labels[i] = labels[root]
+                labels[i] = labels[top]
     return n
 
 
@@ -201,7 +194,7 @@ def _grow(
             i, j = source[e], target[e]
             if not (taken[i] and taken[j]):
                 continue
-            a, b = _root(parent, i), _root(parent, j)
+            a, b = root_of(parent, i), root_of(parent, j)
             if a != b:
                 if size[a] < size[b]:
                     a, b = b, a
