@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_aptdefect.data.feature_table import FeatureColumn
+from napari_aptdefect.data.feature_table import FeatureColumn, FeatureSet
 from napari_aptdefect.data.tree import run_blocks
 from napari_aptdefect.errors import EmptySelectionError, ParameterError
 from napari_aptdefect.stage import Progress, Stage
@@ -73,15 +73,16 @@ def columns(dopants: tuple[str, ...]) -> tuple[FeatureColumn, ...]:
     """Columns that `describe_shapes` fills, in its order."""
     out: list[FeatureColumn] = []
     named = ", ".join(dopants) or "none"
-    for what, part, text in (
+    groups: tuple[tuple[str, FeatureSet, str], ...] = (
         ("density", "structural", "ions"),
         ("dopant", "compositional", f"the dopant ({named}) that stands out most"),
-    ):
+    )
+    for what, part, text in groups:
         for one in _KERNELS:
             out.append(
                 FeatureColumn(
                     f"{what}_{one.name}_evidence",
-                    part,  # type: ignore[arg-type]
+                    part,
                     "sigma",
                     f"evidence for more (positive) or fewer {text} than around, weighted with {one.text} (widths are "
                     "standard deviations); missing without dopants",
@@ -92,7 +93,7 @@ def columns(dopants: tuple[str, ...]) -> tuple[FeatureColumn, ...]:
             out.append(
                 FeatureColumn(
                     f"{what}_{one.name}_log_ratio",
-                    part,  # type: ignore[arg-type]
+                    part,
                     "",
                     f"logarithm of what is found over what is expected of {text}, weighted with {one.text}",
                     "ln((g * n + G) / (g * e + G))",
@@ -102,7 +103,7 @@ def columns(dopants: tuple[str, ...]) -> tuple[FeatureColumn, ...]:
     return tuple(out)
 
 
-def _curvature_column(what: str, part: Any, kernel: _Kernel, name: str) -> FeatureColumn:
+def _curvature_column(what: str, part: FeatureSet, kernel: _Kernel, name: str) -> FeatureColumn:
     order, _, kind = name.partition("_")
     matrix = "H = s^2 grad grad (g * (n - e)) / sqrt(G (g * e) + G^2) (Frangi et al. 1998, doi 10.1007/BFb0056195)"
     of = {"density": "the density", "dopant": "all dopants together"}[what]

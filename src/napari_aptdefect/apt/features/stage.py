@@ -101,13 +101,15 @@ def describe_ions(
         stage = sum_in_balls(tree, marks, radius, masks, region.frame, workers=workers)
         step = 10 / len(plan.wide)
         grids.append((yield from scaled(stage, 50 + i * step, 50 + (i + 1) * step)))
-    surroundings = _Surroundings(tree, marks, chem, region, tuple(grids), context, params, plan, values)
+    axis = space.Axis.of(tree.xyz, params)
+    drawn = tuple(regions.Prepared.of(name, one) for name, one in context.regions.items())
+    surroundings = _Surroundings(tree, marks, chem, region, tuple(grids), context, params, plan, values, axis, drawn)
     blocks = run_blocks(
         surroundings.write, len(tree.order), block=_BLOCK, message="density, composition, place", workers=workers
     )
     yield from scaled(blocks, 60, 90 if params.shapes else 100)
     if params.shapes:
-        yield from scaled(_write_shapes(tree, ions, species, chem, params, plan, values, workers), 90, 100)
+        yield from scaled(_write_shapes(tree, ions, species, chem, axis, plan, values, workers), 90, 100)
     return FeatureTable(values, plan.columns)
 
 
@@ -229,7 +231,7 @@ def _write_shapes(
     ions: Sequence[Ion],
     species: NDArray[np.int64],
     chem: composition.Chemistry,
-    params: FeatureSetParams,
+    axis: space.Axis,
     plan: _Plan,
     values: NDArray[np.float32],
     workers: int | None,
@@ -239,7 +241,7 @@ def _write_shapes(
     first = [next((i for i, symbol in enumerate(chem.dopants) if symbol in one), -1) for one in held]
     ranged = np.array([ion.n_atoms > 0 for ion in ions] + [False], np.bool_)
     mine = species[tree.order]
-    local = space.Axis.of(tree.xyz, params).local(tree.xyz)
+    local = axis.local(tree.xyz)
     found = np.full((len(tree.order), len(plan.parts[6])), np.nan, np.float32)
     yield from shapes.describe_shapes(
         local, np.array([*first, -1])[mine], ranged[mine], len(chem.dopants), found, workers
@@ -260,11 +262,8 @@ class _Surroundings:
     params: FeatureSetParams
     plan: _Plan
     values: NDArray[np.float32]
-
-    def __post_init__(self) -> None:
-        drawn = [regions.Prepared.of(name, region) for name, region in self.context.regions.items()]
-        object.__setattr__(self, "_drawn", drawn)
-        object.__setattr__(self, "_axis", space.Axis.of(self.tree.xyz, self.params))
+    axis: space.Axis
+    drawn: tuple[regions.Prepared, ...]
 
     def write(self, start: int, stop: int) -> None:
         xyz, ions = self.tree.xyz[start:stop], self.tree.order[start:stop]
@@ -300,8 +299,7 @@ class _Surroundings:
         )
         self._put(4, ions, chemical)
         known = self.plan.element is not None
-        drawn = self._drawn  # type: ignore[attr-defined]
-        self._put(5, ions, space.describe_space(xyz, ions, place, self._axis, known, self.context, drawn))  # type: ignore[attr-defined]
+        self._put(5, ions, space.describe_space(xyz, ions, place, self.axis, known, self.context, self.drawn))
 
     def _put(self, which: int, ions: NDArray[np.int32], found: NDArray[np.floating]) -> None:
         found[~np.isfinite(found)] = np.nan
