@@ -6,7 +6,8 @@ A slow wave of +-0.2 % is put on the masses of a wire of each level; the residua
 units of the full width m / resolving power of a peak as well. Then one In-rich sphere (30 % of the Ga sites, radius
 4 nm, in a matrix with 0.1 %) at levels 0 to 2: the proxigram at the isosurface of the delocalized In fraction half way
 between both, against the share that was planted, counted from the truth.
---background prints instead how well the level of random arrivals in the mass spectrum is measured.
+--background prints instead how well the level of random arrivals in the mass spectrum is measured, and, where the real
+Si set was fetched (aptdefect demo fetches it), its level and the ranges of its file in which no peak stands out.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ def proxigrams(panels) -> None:
 
 
 def backgrounds() -> None:
+    from napari_aptdefect import io
     from napari_aptdefect.apt.ranging.background import estimate_mass_background
+    from napari_aptdefect.io.samples import si_cached
     from napari_aptdefect.simulate.gan_nanowire import GanNanowireParams, simulate_gan_nanowire
     from napari_aptdefect.simulate.measurement.spectrum import MASS_LIMIT_DA
     from napari_aptdefect.stage import drain
@@ -103,6 +106,17 @@ def backgrounds() -> None:
         true = n_random / (np.sqrt(MASS_LIMIT_DA) - 0.1)  # even in sqrt(m) from 0.01 Da
         measured = f"{found.level:.1f} ± {found.level_error:.1f}"
         print(f"| {level} | {percent:g} % | {made.cloud.n_ions:,} | {true:.1f} | {measured} |", flush=True)
+    folder = si_cached()
+    if folder is None:
+        return
+    cloud, table = io.read_cloud(folder / "Si.epos"), io.read_ranges(folder / "Si.RRNG")
+    found = drain(estimate_mass_background(cloud.mass_da, table))
+    print(f"\nSi: level {found.level:.0f} ± {found.level_error:.0f}, {100 * found.random_share:.1f} % of all ions")
+    expected = found.flat + found.tail
+    for one, count, chance in zip(found.ranges, found.counts, expected, strict=True):
+        if count < chance + 3 * np.sqrt(chance):
+            name = table.ions[one.ion_idx].name
+            print(f"{one.lo_da:.1f}-{one.hi_da:.1f} Da ({name}): {chance:.0f} expected, {count} counted")
 
 
 def main() -> None:
