@@ -301,7 +301,7 @@ class TestTraining:
 
     def test_class_weights(self):
         label = torch.tensor([0] * 16 + [2] * 4)
-        assert class_weights(label, 3, 0.5).tolist() == [1.0, 0.0, 2.0]
+        assert class_weights(label, torch.ones(len(label)), 3, 0.5).tolist() == [1.0, 0.0, 2.0]
 
     def test_a_perfect_answer_costs_nothing(self):
         label = torch.tensor([0, 0, 1])

@@ -35,7 +35,7 @@ def test_the_key_follows_the_recipe_and_what_it_needs() -> None:
 
 def test_the_key_follows_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     before = task("a", 1).key
-    monkeypatch.setattr("napari_aptdefect.pipeline.benchmark.tasks.code_hash", lambda: "other")
+    monkeypatch.setattr("napari_aptdefect.pipeline.benchmark.tasks.code_hash", lambda code: "other")
     assert task("a", 1).key != before
 
 

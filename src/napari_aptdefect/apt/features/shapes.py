@@ -181,6 +181,23 @@ def describe_shapes(
     yield from run_blocks(sample, len(local_nm), block=_BLOCK, message="shapes", workers=workers)
 
 
+def surface_depth(local_nm: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Distance of each ion to the surface of the specimen on the grid of the shapes, shape (N,), nm.
+
+    Raises
+    ------
+    EmptySelectionError
+        If there is no ion.
+    ParameterError
+        If the grid would not fit in memory.
+    """
+    grid = _Grid.around(local_nm)
+    depth = ndimage.distance_transform_edt(_inside(grid.count(local_nm)), sampling=VOXEL_NM).astype(np.float32)
+    place = ((local_nm - grid.low) / VOXEL_NM - 0.5).T
+    found: NDArray[np.float32] = ndimage.map_coordinates(depth, place, order=1, output=np.float32)
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class _Grid:
     low: NDArray[np.float64]

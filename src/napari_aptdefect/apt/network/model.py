@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import torch
@@ -20,10 +20,21 @@ from napari_aptdefect.stage import Params, param
 NEAR: Final = (0, 1)
 """Relations over which attention looks."""
 
-SPECIES_KINDS: Final = ("most abundant element", "second element", "dopant", "other")
+SPECIES_KINDS: Final = ("heavier main element", "lighter main element", "dopant", "other")
 """What the species of an ion are sorted into, so that the network can be used on another material."""
 
 Fusion = Literal["sum", "concatenate"]
+
+
+class Around(Protocol):
+    """Superpoints around ions, and the relations between superpoints."""
+
+    @property
+    def corner(self) -> NDArray[np.int32]: ...  # noqa: D102
+    @property
+    def weight(self) -> NDArray[np.float32]: ...  # noqa: D102
+    @property
+    def relations(self) -> tuple[NeighborGraph, ...]: ...  # noqa: D102
 
 
 class NetworkParams(Params):
@@ -90,6 +101,8 @@ def to_tensors(
     kind: NDArray[np.integer],
     points: Superpoints,
     device: Any = "cpu",
+    *,
+    pooled: NDArray[np.float32] | None = None,
 ) -> CloudTensors:
     """Make tensors of a cloud.
 
@@ -103,6 +116,8 @@ def to_tensors(
         Its superpoints.
     device
         Where the tensors shall be.
+    pooled
+        Features of the superpoints, shape (M, F), float32; the means of `features` when None.
 
     Raises
     ------
@@ -112,19 +127,46 @@ def to_tensors(
     n = len(points.member)
     if len(features) != n or len(kind) != n:
         raise ShapeError(f"superpoints of {n} ions with features of {len(features)} and species of {len(kind)}")
-    shares = np.stack(
-        [np.bincount(points.member[kind == k], minlength=len(points)) for k in range(len(SPECIES_KINDS))], axis=1
-    )
-    shares = (shares / points.n_ions[:, None]).astype(np.float32)
-    crowd = np.log(points.n_ions / np.median(points.n_ions)).astype(np.float32)[:, None]
+    mean = points.mean(features) if pooled is None else pooled
+    return tensors_of(features, mean, points.n_ions, species_shares(kind, points), points, device)
+
+
+def species_shares(kind: NDArray[np.integer], points: Superpoints) -> NDArray[np.float32]:
+    """Shares of the kinds of species in each superpoint, shape (M, 4), float32."""
+    counts = [np.bincount(points.member[kind == k], minlength=len(points)) for k in range(len(SPECIES_KINDS))]
+    return (np.stack(counts, axis=1) / points.n_ions[:, None]).astype(np.float32)
+
+
+def tensors_of(
+    features: NDArray[np.floating],
+    pooled: NDArray[np.float32],
+    n_ions: NDArray[np.integer],
+    shares: NDArray[np.float32],
+    around: Around,
+    device: Any = "cpu",
+) -> CloudTensors:
+    """Make tensors of what is known of the superpoints and of all or some of their ions.
+
+    Parameters
+    ----------
+    features
+        Standardized features of the ions, shape (n, F).
+    pooled, n_ions, shares
+        Features, number of ions and `species_shares` of the M superpoints.
+    around
+        Corners and weights of these ions, and the relations of the superpoints.
+    device
+        Where the tensors shall be.
+    """
+    crowd = np.log(n_ions / np.median(n_ions)).astype(np.float32)[:, None]
     return CloudTensors(
         torch.from_numpy(np.ascontiguousarray(features)).to(device),
-        torch.from_numpy(points.mean(features)).to(device),
+        torch.from_numpy(np.ascontiguousarray(pooled)).to(device),
         torch.from_numpy(crowd).to(device),
         torch.from_numpy(shares).to(device),
-        torch.from_numpy(points.corner.astype(np.int64)).to(device),
-        torch.from_numpy(points.weight).to(device),
-        *_links(points.relations, device),
+        torch.from_numpy(around.corner.astype(np.int64)).to(device),
+        torch.from_numpy(np.ascontiguousarray(around.weight, np.float32)).to(device),
+        *_links(around.relations, device),
     )
 
 

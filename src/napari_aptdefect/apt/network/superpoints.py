@@ -147,13 +147,29 @@ def gather(local_nm: ArrayLike, params: SuperpointParams | None = None) -> Super
     cells = np.stack(np.unravel_index(key, shape), axis=1) - _PAD
     corner, weight = _surrounding(place, key, shape, member)
     return Superpoints(
-        cells.astype(np.int32),
-        n_ions.astype(np.int32),
-        member.astype(np.int32),
-        corner,
-        weight,
-        tuple(_link(cells, key, shape, steps, edges) for steps in RELATIONS.values()),
+        cells.astype(np.int32), n_ions.astype(np.int32), member.astype(np.int32), corner, weight, relate(cells, params)
     )
+
+
+def relate(cells: NDArray[np.integer], params: SuperpointParams | None = None) -> tuple[NeighborGraph, ...]:
+    """Link cells.
+
+    Parameters
+    ----------
+    cells
+        Shape (M, 3): places on the grid, not negative, each once, in ascending order.
+    params
+        Size of the cells; the defaults when None.
+
+    Returns
+    -------
+    One symmetric graph for each of `RELATIONS`.
+    """
+    edges = (params or SuperpointParams()).edges_nm
+    place = np.asarray(cells, np.int64)
+    shape = place.max(axis=0) + 1 + 2 * _PAD
+    key = _key(place, shape)
+    return tuple(_link(place, key, shape, steps, edges) for steps in RELATIONS.values())
 
 
 def part(points: Superpoints, rows: NDArray[np.integer]) -> tuple[NeighborGraph, ...]:

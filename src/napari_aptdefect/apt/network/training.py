@@ -82,14 +82,19 @@ class LabeledCloud:
         The cloud; features, corners and weights may be those of the labeled ions only.
     label
         Shape (n,), int64: class of each of these ions, 0 the matrix.
+    stands_for
+        Shape (n,), float32: how many ions of its cloud each of them stands for.
     """
 
     tensors: CloudTensors
     label: Tensor
+    stands_for: Tensor
 
     def __post_init__(self) -> None:
-        if len(self.label) != len(self.tensors.features):
-            raise ShapeError(f"{len(self.label)} labels for {len(self.tensors.features)} ions")
+        if not len(self.label) == len(self.tensors.features) == len(self.stands_for):
+            raise ShapeError(
+                f"{len(self.label)} labels and {len(self.stands_for)} weights for {len(self.tensors.features)} ions"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +130,8 @@ def labeled(cloud: CloudTensors, label: NDArray[np.integer], rows: NDArray[np.in
     """
     at = torch.from_numpy(np.asarray(rows, np.int64))
     kept = replace(cloud, features=cloud.features[at].half(), corner=cloud.corner[at], weight=cloud.weight[at])
-    return LabeledCloud(kept, torch.from_numpy(np.asarray(label, np.int64)))
+    found = torch.from_numpy(np.asarray(label, np.int64))
+    return LabeledCloud(kept, found, torch.ones(len(found)))
 
 
 def train(
@@ -177,7 +183,9 @@ def train(
     with _reproducible(seed, torch.device("cpu")):
         model = DefectNetwork(sets, n_classes, network).to(clouds[0].tensors.pooled.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay)
-    weight = class_weights(torch.cat([one.label for one in clouds]), n_classes, params.balance)
+    weight = class_weights(
+        torch.cat([one.label for one in clouds]), torch.cat([one.stands_for for one in clouds]), n_classes, params.balance
+    )
     what = {
         "format": _FORMAT,
         "network": network.model_dump_json(),
@@ -209,25 +217,26 @@ def train(
     return Trained(model, history, int(np.argmax(history[:, 1])))
 
 
-def class_weights(label: Tensor, n_classes: int, balance: float) -> Tensor:
+def class_weights(label: Tensor, stands_for: Tensor, n_classes: int, balance: float) -> Tensor:
     """Weight of each class: (n_largest / n) to the power of `balance`; 0 for a class that is not there."""
-    count = torch.bincount(label, minlength=n_classes).float()
+    count = torch.bincount(label, stands_for.double(), minlength=n_classes).float()
     return torch.where(count > 0, (count.max() / count.clamp_min(1)) ** balance, torch.zeros(()))
 
 
 def validate(model: DefectNetwork, clouds: Sequence[LabeledCloud], n_classes: int) -> float:
     """Macro-F1 over the classes that are there or claimed, all ions of all clouds taken together."""
     model.eval()
-    table = torch.zeros(n_classes, n_classes, dtype=torch.int64)
+    table = torch.zeros(n_classes**2, dtype=torch.float64)
     with torch.no_grad():
         for one in clouds:
             scores = model(_float(one.tensors), torch.arange(len(one.label)))
             flat = one.label.cpu() * n_classes + scores.argmax(dim=1).cpu()
-            table += torch.bincount(flat, minlength=n_classes**2).reshape(n_classes, n_classes)
+            table += torch.bincount(flat, one.stands_for.cpu().double(), minlength=n_classes**2)
     model.train()
-    both = (table.sum(dim=0) + table.sum(dim=1)).double()
+    table = table.reshape(n_classes, n_classes)
+    both = table.sum(dim=0) + table.sum(dim=1)
     there = both > 0
-    return float((2 * table.diagonal().double()[there] / both[there]).mean())
+    return float((2 * table.diagonal()[there] / both[there]).mean())
 
 
 def loss_of(scores: Tensor, label: Tensor, drawn: Tensor, weight: Tensor, overlap: float) -> Tensor:
@@ -268,7 +277,7 @@ def _step(
     params: TrainingParams,
     generator: torch.Generator,
 ) -> float:
-    rows, drawn = _draw(cloud.label, params, generator)
+    rows, drawn = _draw(cloud, params, generator)
     rows = rows.to(cloud.tensors.features.device)
     scores = model(_float(cloud.tensors, rows), torch.arange(len(rows), device=rows.device))
     loss = loss_of(
@@ -298,14 +307,15 @@ def _reproducible(seed: int, device: torch.device) -> Iterator[None]:
             torch.use_deterministic_algorithms(strict)
 
 
-def _draw(label: Tensor, params: TrainingParams, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _draw(cloud: LabeledCloud, params: TrainingParams, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Some ions of the matrix and some of the defects, and how many ions each stands for."""
     rows, drawn = [], []
-    for mine, most in ((label == 0, params.matrix_ions), (label != 0, params.defect_ions)):
+    matrix = cloud.label == 0
+    for mine, most in ((matrix, params.matrix_ions), (~matrix, params.defect_ions)):
         found = torch.nonzero(mine)[:, 0]
         taken = found[torch.randperm(len(found), generator=generator)[:most]]
         rows.append(taken)
-        drawn.append(torch.full((len(taken),), len(found) / max(len(taken), 1)))
+        drawn.append(cloud.stands_for[taken] * (len(found) / max(len(taken), 1)))
     return torch.cat(rows), torch.cat(drawn)
 
 

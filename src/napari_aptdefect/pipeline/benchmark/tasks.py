@@ -13,8 +13,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
-_ROOMS: Final = ("apt", "data", "evaluate", "pipeline", "simulate")
 _LEAVES: Final = ("arrays.py", "fields.py", "stage.py", "units.py")
+_CODE: Final = ("apt", "data", "evaluate", "pipeline", "simulate")
 _SHOWS_ONLY: Final = ("report", "display", "templates", "run_folder", "tables", "figures", "pages", "pool", "summary")
 
 
@@ -36,6 +36,8 @@ class Task:
         Of its file.
     cost
         Expected seconds, for the order of work and the time that is left.
+    code
+        Rooms and modules that its result depends on.
     """
 
     kind: str
@@ -44,6 +46,7 @@ class Task:
     needs: Mapping[str, Task] = field(default_factory=dict)
     suffix: str = ".json"
     cost: float = 1.0
+    code: tuple[str, ...] = _CODE
 
     @cached_property
     def key(self) -> str:
@@ -53,7 +56,7 @@ class Task:
                 "kind": self.kind,
                 "recipe": self.recipe,
                 "needs": {name: task.key for name, task in self.needs.items()},
-                "code": code_hash(),
+                "code": code_hash(self.code),
             },
             sort_keys=True,
             allow_nan=False,
@@ -134,8 +137,11 @@ def in_order(tasks: Sequence[Task]) -> list[Task]:
 
 
 @cache
-def code_hash() -> str:
-    """Hash of all code that a result can depend on, and of the versions of the libraries under it."""
+def code_hash(code: tuple[str, ...] = _CODE) -> str:
+    """Hash of all code that a result can depend on, and of the versions of the libraries under it.
+
+    `code` names the rooms, and single modules with their place in the package.
+    """
     from napari_aptdefect.pipeline.record import versions
 
     root = Path(__file__).resolve().parents[2]
@@ -143,8 +149,8 @@ def code_hash() -> str:
     libraries = {name: version for name, version in versions().items() if name != "napari-aptdefect"}
     digest.update(json.dumps(libraries, sort_keys=True).encode())
     files = [root / leaf for leaf in _LEAVES]
-    for room in _ROOMS:
-        files += sorted((root / room).rglob("*.py"))
+    for one in code:
+        files += [root / one] if one.endswith(".py") else sorted((root / one).rglob("*.py"))
     for path in files:
         if not any(path.stem.startswith(name) for name in _SHOWS_ONLY):
             digest.update(f"{path.relative_to(root).as_posix()}\n".encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -92,7 +92,7 @@ def make_wire(recipe: WireRecipe, path: Path) -> None:
         rng = np.random.default_rng([11, recipe.seed])
         cloud = IonCloud.from_arrays(cloud.xyz_nm, cloud.mass_da[rng.permutation(cloud.n_ions)])
     found = drain(find(cloud, simulated.ranges, _ANALYSIS[recipe.size], seed=recipe.seed))
-    arrays = _seen(found, simulated.ranges) | _named(found) | _true(simulated, params)
+    arrays = _seen(found, simulated.ranges) | _named(found) | true_arrays(simulated, params)
     facts = {
         "recipe": recipe.as_dict(),
         "n_ions": cloud.n_ions,
@@ -123,22 +123,7 @@ def load_wire(path: Path) -> ReadyWire:
         data = {name: stored[name] for name in stored.files}
     facts: dict[str, Any] = json.loads(str(data.pop("facts")))
     core = data["core"]
-    defects = TrueDefects(
-        data["true_number"],
-        data["true_class"],
-        data["true_role"],
-        data["true_visible"],
-        data["true_ceiling"],
-        data["true_d_prime"],
-    )
-    bound_class = np.append(np.int8(0), defects.class_idx)[data["bound_instance"]]
-    truth = Truth(
-        np.append(np.int8(0), defects.class_idx)[data["instance"]][core],
-        data["instance"][core],
-        defects,
-        bound_class[core],
-        data["bound_instance"][core],
-    )
+    truth = truth_of(data)
     return ReadyWire(
         WireRecipe(**facts["recipe"]).name,
         Specimen(
@@ -161,6 +146,27 @@ def load_wire(path: Path) -> ReadyWire:
         truth,
         core,
         facts,
+    )
+
+
+def truth_of(data: Mapping[str, NDArray[Any]]) -> Truth:
+    """Truth about the ions of the core, from the arrays of `true_arrays`."""
+    core = data["core"]
+    defects = TrueDefects(
+        data["true_number"],
+        data["true_class"],
+        data["true_role"],
+        data["true_visible"],
+        data["true_ceiling"],
+        data["true_d_prime"],
+    )
+    bound_class = np.append(np.int8(0), defects.class_idx)[data["bound_instance"]]
+    return Truth(
+        np.append(np.int8(0), defects.class_idx)[data["instance"]][core],
+        data["instance"][core],
+        defects,
+        bound_class[core],
+        data["bound_instance"][core],
     )
 
 
@@ -239,7 +245,8 @@ def _named(found: Found) -> dict[str, NDArray[Any]]:
     }
 
 
-def _true(simulated: SimulatedCloud, params: GanNanowireParams) -> dict[str, NDArray[Any]]:
+def true_arrays(simulated: SimulatedCloud, params: GanNanowireParams) -> dict[str, NDArray[Any]]:
+    """Gather what is true of a simulated wire as arrays that a file can hold."""
     defects = simulated.defects
     depth = gan.depth_below_facets_nm(simulated.xyz_true_nm, params.radius_nm, params.length_nm, params.facets)
     core = depth >= CORE_NM
