@@ -68,6 +68,24 @@ class Scaling:
     center: NDArray[np.float64]
     scale: NDArray[np.float64]
 
+    def standardize(self, values: NDArray[np.floating], *, clip: float = 10.0) -> NDArray[np.float32]:
+        """Scale values, clip them, and put missing ones at the center; shape (N, M), float32.
+
+        Raises
+        ------
+        ShapeError
+            If the values have another number of columns.
+        """
+        if values.ndim != 2 or values.shape[1] != len(self.center):
+            raise ShapeError(f"a scaling of {len(self.center)} columns does not fit values of shape {values.shape}")
+        factor = np.divide(1.0, self.scale, out=np.zeros(len(self.scale)), where=self.scale > 0)
+        center = np.nan_to_num(self.center)
+        out = np.empty(values.shape, np.float32)
+        for start in range(0, len(values), _BLOCK):
+            block = (values[start : start + _BLOCK].astype(np.float64) - center) * factor
+            out[start : start + _BLOCK] = np.nan_to_num(np.clip(block, -clip, clip), nan=0.0)
+        return out
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureTable:

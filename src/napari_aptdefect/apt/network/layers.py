@@ -105,10 +105,11 @@ class SpeciesChebyshev(nn.Module):
             factor = [(species @ one)[:, None] for one in a]
             degree = sum(f * _SymmetricProduct.apply(relation.matrix, f) for f in factor)
             root = torch.rsqrt(degree.clamp_min(1e-6)) * (degree > 1e-6)
-            before, now = x, self._propagate(x, factor, root, relation)
+            sides = [f * root for f in factor]
+            before, now = x, -self._propagate(x, sides, relation)
             terms.append(now)
             for _ in range(2, self.order):
-                before, now = now, 2 * self._propagate(now, factor, root, relation) - before
+                before, now = now, -2 * self._propagate(now, sides, relation) - before
                 terms.append(now)
         return self.mix(torch.cat(terms, dim=1))
 
@@ -116,9 +117,10 @@ class SpeciesChebyshev(nn.Module):
         return nn.functional.softplus(self.affinity + 0.5413249)  # 1 at 0
 
     @staticmethod
-    def _propagate(x: Tensor, factor: Sequence[Tensor], root: Tensor, relation: Relation) -> Tensor:
-        scaled = root * x
-        return -root * sum(f * _SymmetricProduct.apply(relation.matrix, f * scaled) for f in factor)
+    def _propagate(x: Tensor, sides: Sequence[Tensor], relation: Relation) -> Tensor:
+        """D^-1/2 W D^-1/2 x."""
+        parts = [side * _SymmetricProduct.apply(relation.matrix, side * x) for side in sides]
+        return parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0)
 
 
 class Attention(nn.Module):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_aptdefect.apt.features.shapes import columns, describe_shapes, surface_depth
 from napari_aptdefect.arrays import as_points
 from napari_aptdefect.data.elements import SYMBOLS
-from napari_aptdefect.data.feature_table import FeatureColumn, FeatureTable
+from napari_aptdefect.data.feature_table import FEATURE_SETS, FeatureColumn, FeatureSet, FeatureTable
 from napari_aptdefect.data.ranges import Ion
 from napari_aptdefect.errors import ParameterError
 from napari_aptdefect.stage import Progress, Stage, scaled
@@ -88,6 +88,21 @@ def describe(
     depth = np.minimum(surface_depth(xyz), np.float32(DEPTH_NM))
     values[:, -3], values[:, -2], values[:, -1] = depth, kind == DOPANT, kind == LIGHT
     return Inputs(FeatureTable(values, (*shape_columns, *_OWN)), kind, depth, main, dopants)
+
+
+def feature_sets(names: Sequence[str]) -> dict[FeatureSet, tuple[int, ...]]:
+    """Columns of each feature set.
+
+    Raises
+    ------
+    ParameterError
+        If a name is none of the network's features.
+    """
+    known = {column.name: column.set for column in (*columns(()), *_OWN)}
+    strange = [name for name in names if name not in known]
+    if strange:
+        raise ParameterError(f"{strange[0]!r} is none of the network's features")
+    return {one: tuple(i for i, name in enumerate(names) if known[name] == one) for one in FEATURE_SETS}
 
 
 def elements_of(ions: Sequence[Ion], species_idx: NDArray[np.integer]) -> tuple[tuple[str, ...], tuple[str, ...]]:
