@@ -10,11 +10,10 @@ import torch
 
 from napari_aptdefect.apt.network.inference import InferenceParams, infer, tile_rows
 from napari_aptdefect.apt.network.layers import Relation, SpeciesChebyshev
-from napari_aptdefect.apt.network.model import DefectNetwork, NetworkParams, to_tensors
-from napari_aptdefect.apt.network.model_file import ModelFile
+from napari_aptdefect.apt.network.model import DefectNetwork, to_tensors
+from napari_aptdefect.apt.network.params import NetworkParams, TrainingParams
 from napari_aptdefect.apt.network.superpoints import RELATIONS, SuperpointParams, gather, part
-from napari_aptdefect.apt.network.training import TrainingParams, class_weights, labeled, loss_of, train
-from napari_aptdefect.data.feature_table import FeatureColumn, FeatureTable
+from napari_aptdefect.apt.network.training import class_weights, labeled, loss_of, train
 from napari_aptdefect.data.graph import NeighborGraph
 from napari_aptdefect.errors import EmptySelectionError, FormatError, ParameterError, ShapeError
 from napari_aptdefect.stage import Stage, drain
@@ -309,55 +308,3 @@ class TestTraining:
         ones = torch.ones(3)
         assert float(loss_of(scores, label, ones, torch.ones(2), 1.0)) == pytest.approx(0, abs=1e-6)
         assert float(loss_of(-scores, label, ones, torch.ones(2), 1.0)) > 50
-
-
-class TestModelFile:
-    def model(self) -> ModelFile:
-        rng = np.random.default_rng(0)
-        columns = tuple(FeatureColumn(f"f{i}", "structural", "", "", "") for i in range(6))
-        table = FeatureTable(rng.normal(2, 3, (50, 6)).astype(np.float32), columns)
-        torch.manual_seed(0)
-        return ModelFile(
-            DefectNetwork(SETS, 3, SMALL).eval(),
-            table.names,
-            table.scaling(),
-            SETS,
-            ("matrix", "void", "dislocation"),
-            {"trained on": "noise"},
-        )
-
-    def test_what_is_read_does_what_was_written(self, tmp_path):
-        model, path = self.model(), tmp_path / "model.safetensors"
-        model.write(path)
-        again = ModelFile.read(path)
-        assert (again.columns, again.classes, again.card) == (model.columns, model.classes, model.card)
-        _, features, kind, _, points = cloud(500)
-        table = FeatureTable(features, tuple(FeatureColumn(f"f{i}", "structural", "", "", "") for i in range(6)))
-        ready = again.prepare(table)
-        np.testing.assert_array_equal(ready, model.prepare(table))
-        tensors = to_tensors(ready, kind, points)
-        np.testing.assert_array_equal(
-            drain(infer(again.network, tensors, points)).scores, drain(infer(model.network, tensors, points)).scores
-        )
-        assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
-
-    def test_columns_go_by_name(self):
-        model = self.model()
-        columns = tuple(FeatureColumn(f"f{i}", "structural", "", "", "") for i in (5, 4, 3, 2, 1, 0, 6))
-        values = np.arange(7, dtype=np.float32)[None, ::1].repeat(3, axis=0)
-        ready = model.prepare(FeatureTable(values, columns))
-        wanted = (np.array([5, 4, 3, 2, 1, 0]) - model.scaling.center) / model.scaling.scale
-        np.testing.assert_allclose(ready[0], wanted, rtol=1e-5)
-        with pytest.raises(ParameterError, match="the table lacks f0"):
-            model.prepare(FeatureTable(values[:, :5], columns[:5]))
-
-    def test_what_is_no_model(self, tmp_path):
-        from safetensors.torch import save_file
-
-        path = tmp_path / "model.safetensors"
-        path.write_bytes(b"\0" * 100)
-        with pytest.raises(FormatError, match="a model of aptdefect train"):
-            ModelFile.read(path)
-        save_file({"a": torch.zeros(2)}, path)
-        with pytest.raises(FormatError, match="Train it again"):
-            ModelFile.read(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -12,18 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_aptdefect.apt.network.layers import Attention, Relation, SpeciesChebyshev
-from napari_aptdefect.apt.network.superpoints import RELATIONS, SuperpointParams, Superpoints
+from napari_aptdefect.apt.network.params import NetworkParams
+from napari_aptdefect.apt.network.superpoints import RELATIONS, Superpoints
 from napari_aptdefect.data.graph import NeighborGraph
 from napari_aptdefect.errors import ParameterError, ShapeError
-from napari_aptdefect.stage import Params, param
 
 NEAR: Final = (0, 1)
 """Relations over which attention looks."""
 
 SPECIES_KINDS: Final = ("heavier main element", "lighter main element", "dopant", "other")
 """What the species of an ion are sorted into, so that the network can be used on another material."""
-
-Fusion = Literal["sum", "concatenate"]
 
 
 class Around(Protocol):
@@ -35,28 +33,6 @@ class Around(Protocol):
     def weight(self) -> NDArray[np.float32]: ...  # noqa: D102
     @property
     def relations(self) -> tuple[NeighborGraph, ...]: ...  # noqa: D102
-
-
-class NetworkParams(Params):
-    """Architecture of the network."""
-
-    superpoints: SuperpointParams = param(
-        SuperpointParams(), title="Superpoints", description="Cells that the ions are gathered in."
-    )
-    fusion: Fusion = param(
-        "sum",
-        title="Fusion",
-        description="sum: F = Σ w_i f_i with weights that sum to one; concatenate: the sets side by side, unweighted.",
-    )
-    width: int = param(48, title="Width", description="Channels of the fused features and of the nodes.", ge=8, le=512)
-    n_layers: int = param(3, title="Filters", description="Chebyshev filters one after the other.", ge=1, le=8)
-    order: int = param(3, title="Order", description="Chebyshev polynomials of each filter.", ge=2, le=6)
-    rank: int = param(1, title="Rank", description="Rank of the species-pair factor.", ge=1, le=4)
-    heads: int = param(4, title="Heads", description="Attentions side by side; the width is a multiple.", ge=1, le=16)
-    embedding: int = param(32, title="Embedding", description="Numbers that describe an ion in the end.", ge=4, le=256)
-    dropout: float = param(
-        0.1, title="Dropout", description="Share of the inputs that is hidden in training.", ge=0.0, le=0.8
-    )
 
 
 @dataclass(frozen=True, eq=False)

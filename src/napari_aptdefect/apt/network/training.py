@@ -15,61 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_aptdefect.apt.network.model import CloudTensors, DefectNetwork, NetworkParams
+from napari_aptdefect.apt.network.model import CloudTensors, DefectNetwork
+from napari_aptdefect.apt.network.params import NetworkParams, TrainingParams
 from napari_aptdefect.errors import FormatError, ParameterError, ShapeError
-from napari_aptdefect.stage import Params, Progress, Stage, param
+from napari_aptdefect.stage import Progress, Stage
 
 _FORMAT: Final = 1
-
-
-class TrainingParams(Params):
-    """How the network is trained."""
-
-    epochs: int = param(40, title="Epochs", description="Passes over the training clouds at most.", ge=1, le=10_000)
-    patience: int = param(
-        10,
-        title="Patience",
-        description="Training ends when the validation score has not risen for so many epochs.",
-        unit="epochs",
-        ge=1,
-        le=10_000,
-    )
-    learning_rate: float = param(
-        3e-3, title="Learning rate", description="Largest step size; it falls along a cosine.", gt=0, le=1.0
-    )
-    weight_decay: float = param(
-        1e-3, title="Weight decay", description="How strongly weights are pulled to zero.", ge=0, le=10.0
-    )
-    balance: float = param(
-        0.5,
-        title="Balance",
-        description="Classes count as their frequency to the power of minus this: 0 as they are, 1 all alike.",
-        ge=0.0,
-        le=1.0,
-    )
-    overlap: float = param(
-        0.5,
-        title="Overlap",
-        description="Share of the overlap loss (1 - Dice) beside the cross entropy.",
-        ge=0.0,
-        le=10.0,
-    )
-    matrix_ions: int = param(
-        12_000,
-        title="Matrix ions",
-        description="Ions of the matrix drawn from each cloud at each step; they are the many.",
-        unit="ions",
-        ge=100,
-        le=10_000_000,
-    )
-    defect_ions: int = param(
-        12_000,
-        title="Defect ions",
-        description="Ions of defects drawn from each cloud at each step.",
-        unit="ions",
-        ge=100,
-        le=10_000_000,
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +46,15 @@ class LabeledCloud:
             raise ShapeError(
                 f"{len(self.label)} labels and {len(self.stands_for)} weights for {len(self.tensors.features)} ions"
             )
+
+    def float(self, rows: Tensor | None = None) -> CloudTensors:
+        """The cloud with features, in single precision, of all these ions or of some of them."""
+        cloud = self.tensors
+        if rows is None:
+            return replace(cloud, features=cloud.features.float())
+        return replace(
+            cloud, features=cloud.features[rows].float(), corner=cloud.corner[rows], weight=cloud.weight[rows]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +144,10 @@ def train(
         model = DefectNetwork(sets, n_classes, network).to(clouds[0].tensors.pooled.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay)
     weight = class_weights(
-        torch.cat([one.label for one in clouds]), torch.cat([one.stands_for for one in clouds]), n_classes, params.balance
+        torch.cat([one.label for one in clouds]),
+        torch.cat([one.stands_for for one in clouds]),
+        n_classes,
+        params.balance,
     )
     what = {
         "format": _FORMAT,
@@ -229,7 +192,7 @@ def validate(model: DefectNetwork, clouds: Sequence[LabeledCloud], n_classes: in
     table = torch.zeros(n_classes**2, dtype=torch.float64)
     with torch.no_grad():
         for one in clouds:
-            scores = model(_float(one.tensors), torch.arange(len(one.label)))
+            scores = model(one.float(), torch.arange(len(one.label)))
             flat = one.label.cpu() * n_classes + scores.argmax(dim=1).cpu()
             table += torch.bincount(flat, one.stands_for.cpu().double(), minlength=n_classes**2)
     model.train()
@@ -279,7 +242,7 @@ def _step(
 ) -> float:
     rows, drawn = _draw(cloud, params, generator)
     rows = rows.to(cloud.tensors.features.device)
-    scores = model(_float(cloud.tensors, rows), torch.arange(len(rows), device=rows.device))
+    scores = model(cloud.float(rows), torch.arange(len(rows), device=rows.device))
     loss = loss_of(
         scores, cloud.label.to(scores.device)[rows], drawn.to(scores.device), weight.to(scores.device), params.overlap
     )
@@ -317,13 +280,6 @@ def _draw(cloud: LabeledCloud, params: TrainingParams, generator: torch.Generato
         rows.append(taken)
         drawn.append(cloud.stands_for[taken] * (len(found) / max(len(taken), 1)))
     return torch.cat(rows), torch.cat(drawn)
-
-
-def _float(cloud: CloudTensors, rows: Tensor | None = None) -> CloudTensors:
-    """The cloud with features, in single precision, of some of its ions only."""
-    if rows is None:
-        return replace(cloud, features=cloud.features.float())
-    return replace(cloud, features=cloud.features[rows].float(), corner=cloud.corner[rows], weight=cloud.weight[rows])
 
 
 def _rate(share: float, largest: float, warm: float) -> float:

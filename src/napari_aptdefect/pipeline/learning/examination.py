@@ -1,0 +1,105 @@
+"""Examination: what a trained model scores on wires it has never seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_aptdefect.apt.classify import UNKNOWN, SigmoidClassifier
+from napari_aptdefect.data.defects import DEFECT_CLASSES
+from napari_aptdefect.evaluate.intervals import student_interval
+from napari_aptdefect.evaluate.ions import IonScores
+from napari_aptdefect.evaluate.numbers import plain
+from napari_aptdefect.pipeline.benchmark.scenarios import WireRecipe
+
+LIMITS: Final = (
+    "Learned from simulated wires only; poles, other shapes and other dopants of real specimens it has never seen.",
+    "Classes of ions nearer than 2 nm to the surface are not claimed.",
+    "A cavity of 46 to 250 missing atoms can be a small void or a vacancy cluster: nothing but the name differs.",
+    "Single vacancies and interstitials can't be seen above level 0 and are not claimed there.",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Ions with their embedding.
+
+    Parameters
+    ----------
+    embedding
+        Shape (n, E), float32.
+    label
+        Shape (n,), int64: code of `DEFECT_CLASSES`.
+    stands_for
+        Shape (n,), float32: how many ions of the wires each of them stands for.
+    """
+
+    embedding: NDArray[np.float32]
+    label: NDArray[np.int64]
+    stands_for: NDArray[np.float32]
+
+    def natural_rows(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Rows in which the classes are as frequent as in the wires."""
+        kept = rng.random(len(self.label)) * self.stands_for.max(initial=0.0) < self.stands_for
+        return np.flatnonzero(kept)
+
+
+def matrix_anomaly(classifier: SigmoidClassifier, embedding: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Compute -log10 of the calibrated probability that ions are of the matrix, shape (N,), float32."""
+    odds = classifier.log_odds(embedding)[:, classifier.types.index(DEFECT_CLASSES[0])].astype(np.float64)
+    return (np.logaddexp(0, -odds) / np.log(10)).astype(np.float32)
+
+
+def class_claims(
+    classifier: SigmoidClassifier, embedding: NDArray[np.floating]
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Code of `DEFECT_CLASSES` that each ion is claimed to be of, shape (N,), and its probability, shape (N,)."""
+    codes = np.array([*(DEFECT_CLASSES.index(name) for name in classifier.types), DEFECT_CLASSES.index("unknown")])
+    claim, probability = classifier.claims(embedding)
+    return codes[np.where(claim == UNKNOWN, len(codes) - 1, claim)].astype(np.int8), probability
+
+
+def examine(
+    classifier: SigmoidClassifier, wires: Sequence[Embedded], recipes: Sequence[WireRecipe]
+) -> list[dict[str, Any]]:
+    """Score the claims about single ions, before they are joined to defects.
+
+    Parameters
+    ----------
+    classifier
+        What names the ions.
+    wires, recipes
+        Ions of the core of each wire, without targets below the search bound and intended layers; and what it is.
+
+    Returns
+    -------
+    For each level the mean over its wires, with the 95 % interval of Student's t, of macro-F1, balanced accuracy and
+    mean IoU over the defect classes, of IoU by class, and the share of ions of wires without defects that are claimed.
+    """
+    rows: dict[int, list[dict[str, float]]] = {}
+    false: dict[int, list[float]] = {}
+    for wire, recipe in zip(wires, recipes, strict=True):
+        claimed, _ = class_claims(classifier, wire.embedding)
+        n = len(DEFECT_CLASSES)
+        table = np.bincount(wire.label * n + claimed, wire.stands_for, n * n).reshape(n, n)
+        if recipe.kind == "empty":
+            false.setdefault(recipe.level, []).append(1 - table[0, 0] / table.sum())
+            continue
+        scores = IonScores(np.rint(table).astype(np.int64))
+        one = {
+            "macro_f1": scores.macro_f1,
+            "balanced_accuracy": scores.balanced_accuracy,
+            "mean_iou": scores.mean_iou_defects,
+        }
+        one |= {f"iou_{name}": float(value) for name, value in zip(DEFECT_CLASSES, scores.iou, strict=True)}
+        rows.setdefault(recipe.level, []).append(one)
+    out = []
+    for level, found in sorted(rows.items()):
+        means = {name: student_interval([one[name] for one in found]).as_dict() for name in found[0]}
+        share = float(np.mean(false[level])) if level in false else None
+        out.append(plain({"level": level, "wires": len(found), "claimed_of_empty": share, **means}))
+    return out
