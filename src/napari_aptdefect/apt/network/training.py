@@ -1,26 +1,56 @@
-"""Training on labeled clouds: cross entropy and overlap, early stopping on validation clouds, checkpoints to resume."""
+"""Training on labeled clouds: cross entropy and overlap, early stopping on validation clouds."""
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_aptdefect.apt.network.model import CloudTensors, DefectNetwork
-from napari_aptdefect.apt.network.params import NetworkParams, TrainingParams
-from napari_aptdefect.errors import FormatError, ParameterError, ShapeError
-from napari_aptdefect.stage import Progress, Stage
+from napari_aptdefect.apt.network.epochs import EpochParams, ions_of, reproducible, run_epochs
+from napari_aptdefect.apt.network.epochs import Trained as Trained
+from napari_aptdefect.apt.network.model import CloudTensors, DefectNetwork, NetworkParams
+from napari_aptdefect.errors import ParameterError, ShapeError
+from napari_aptdefect.stage import Stage, param
 
-_FORMAT: Final = 1
+
+class TrainingParams(EpochParams):
+    """How the network is trained."""
+
+    balance: float = param(
+        0.5,
+        title="Balance",
+        description="Classes count as their frequency to the power of minus this: 0 as they are, 1 all alike.",
+        ge=0.0,
+        le=1.0,
+    )
+    overlap: float = param(
+        0.5,
+        title="Overlap",
+        description="Share of the overlap loss (1 - Dice) beside the cross entropy.",
+        ge=0.0,
+        le=10.0,
+    )
+    matrix_ions: int = param(
+        12_000,
+        title="Matrix ions",
+        description="Ions of the matrix drawn from each cloud at each step; they are the many.",
+        unit="ions",
+        ge=100,
+        le=10_000_000,
+    )
+    defect_ions: int = param(
+        12_000,
+        title="Defect ions",
+        description="Ions of defects drawn from each cloud at each step.",
+        unit="ions",
+        ge=100,
+        le=10_000_000,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,34 +76,6 @@ class LabeledCloud:
             raise ShapeError(
                 f"{len(self.label)} labels and {len(self.stands_for)} weights for {len(self.tensors.features)} ions"
             )
-
-    def float(self, rows: Tensor | None = None) -> CloudTensors:
-        """The cloud with features, in single precision, of all these ions or of some of them."""
-        cloud = self.tensors
-        if rows is None:
-            return replace(cloud, features=cloud.features.float())
-        return replace(
-            cloud, features=cloud.features[rows].float(), corner=cloud.corner[rows], weight=cloud.weight[rows]
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """A trained network and how it came about.
-
-    Parameters
-    ----------
-    network
-        With the weights of the best epoch, ready to use.
-    history
-        Per epoch the loss and the validation score, shape (n_epochs, 2).
-    best_epoch
-        Epoch of the best validation score, from 0.
-    """
-
-    network: DefectNetwork
-    history: NDArray[np.float64]
-    best_epoch: int
 
 
 def labeled(cloud: CloudTensors, label: NDArray[np.integer], rows: NDArray[np.integer]) -> LabeledCloud:
@@ -139,44 +141,20 @@ def train(
     params, network = params or TrainingParams(), network or NetworkParams()
     if not clouds or not validation:
         raise ParameterError(f"{len(clouds)} clouds to learn from and {len(validation)} to validate on; give both")
-    generator = torch.Generator().manual_seed(seed)
-    with _reproducible(seed, torch.device("cpu")):
+    with reproducible(seed, torch.device("cpu")):
         model = DefectNetwork(sets, n_classes, network).to(clouds[0].tensors.pooled.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay)
-    weight = class_weights(
-        torch.cat([one.label for one in clouds]),
-        torch.cat([one.stands_for for one in clouds]),
-        n_classes,
-        params.balance,
+    label, stands_for = (torch.cat(each) for each in zip(*((one.label, one.stands_for) for one in clouds), strict=True))
+    weight = class_weights(label, stands_for, n_classes, params.balance)
+    history = yield from run_epochs(
+        model,
+        len(clouds),
+        lambda which, generator: _loss(model, clouds[which], weight, params, generator),
+        lambda: validate(model, validation, n_classes),
+        params,
+        {"network": network.model_dump_json(), "n_clouds": len(clouds)},
+        seed=seed,
+        checkpoint=checkpoint,
     )
-    what = {
-        "format": _FORMAT,
-        "network": network.model_dump_json(),
-        "params": params.model_dump_json(),
-        "seed": seed,
-        "n_clouds": len(clouds),
-    }
-    state = _State(model, optimizer, generator, [], copy.deepcopy(model.state_dict()))
-    if checkpoint is not None and checkpoint.exists():
-        state.load(checkpoint, what)
-    n_steps = params.epochs * len(clouds)
-    while len(state.history) < params.epochs and state.waited < params.patience:
-        epoch = len(state.history)
-        total = 0.0
-        for step, which in enumerate(torch.randperm(len(clouds), generator=generator).tolist()):
-            done = epoch * len(clouds) + step
-            yield Progress(done, n_steps, f"epoch {epoch + 1}: {state.best:.3f} so far")
-            rate = _rate(done / n_steps, params.learning_rate, warm=0.5 / params.epochs)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            with _reproducible(seed + 1 + done, model.head.weight.device):
-                total += _step(model, optimizer, clouds[which], weight, params, generator)
-        state.add(total / len(clouds), validate(model, validation, n_classes))
-        if checkpoint is not None:
-            state.save(checkpoint, what)
-    model.load_state_dict(state.best_weights)
-    model.eval()
-    history = np.array(state.history, np.float64).reshape(-1, 2)
     return Trained(model, history, int(np.argmax(history[:, 1])))
 
 
@@ -192,7 +170,7 @@ def validate(model: DefectNetwork, clouds: Sequence[LabeledCloud], n_classes: in
     table = torch.zeros(n_classes**2, dtype=torch.float64)
     with torch.no_grad():
         for one in clouds:
-            scores = model(one.float(), torch.arange(len(one.label)))
+            scores = model(ions_of(one.tensors), torch.arange(len(one.label)))
             flat = one.label.cpu() * n_classes + scores.argmax(dim=1).cpu()
             table += torch.bincount(flat, one.stands_for.cpu().double(), minlength=n_classes**2)
     model.train()
@@ -232,42 +210,15 @@ def loss_of(scores: Tensor, label: Tensor, drawn: Tensor, weight: Tensor, overla
     return loss
 
 
-def _step(
-    model: DefectNetwork,
-    optimizer: torch.optim.Optimizer,
-    cloud: LabeledCloud,
-    weight: Tensor,
-    params: TrainingParams,
-    generator: torch.Generator,
-) -> float:
+def _loss(
+    model: DefectNetwork, cloud: LabeledCloud, weight: Tensor, params: TrainingParams, generator: torch.Generator
+) -> Tensor:
     rows, drawn = _draw(cloud, params, generator)
     rows = rows.to(cloud.tensors.features.device)
-    scores = model(cloud.float(rows), torch.arange(len(rows), device=rows.device))
-    loss = loss_of(
+    scores = model(ions_of(cloud.tensors, rows), torch.arange(len(rows), device=rows.device))
+    return loss_of(
         scores, cloud.label.to(scores.device)[rows], drawn.to(scores.device), weight.to(scores.device), params.overlap
     )
-    optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    return float(loss.detach())
-
-
-@contextmanager
-def _reproducible(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the global generator, which dropout and initial weights draw from, and sum in one order; then restore both.
-
-    On CUDA sums of gathered values have no fixed order, and the seed makes trainings alike but not equal.
-    """
-    strict = torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        if device.type == "cpu":
-            torch.use_deterministic_algorithms(True)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(strict)
 
 
 def _draw(cloud: LabeledCloud, params: TrainingParams, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -280,68 +231,3 @@ def _draw(cloud: LabeledCloud, params: TrainingParams, generator: torch.Generato
         rows.append(taken)
         drawn.append(cloud.stands_for[taken] * (len(found) / max(len(taken), 1)))
     return torch.cat(rows), torch.cat(drawn)
-
-
-def _rate(share: float, largest: float, warm: float) -> float:
-    return largest * min(1.0, (share + 0.1 * warm) / warm) * (0.5 + 0.5 * math.cos(math.pi * min(share, 1.0)))
-
-
-@dataclass(eq=False)
-class _State:
-    """What a training is at the end of an epoch."""
-
-    model: DefectNetwork
-    optimizer: torch.optim.Optimizer
-    generator: torch.Generator
-    history: list[tuple[float, float]]
-    best_weights: dict[str, Any]
-
-    @property
-    def best(self) -> float:
-        return max((score for _, score in self.history), default=0.0)
-
-    @property
-    def waited(self) -> int:
-        """Epochs since the best one."""
-        scores = [score for _, score in self.history]
-        return len(scores) - 1 - scores.index(max(scores)) if scores else 0
-
-    def add(self, loss: float, score: float) -> None:
-        if score > self.best or not self.history:
-            self.best_weights = copy.deepcopy(self.model.state_dict())
-        self.history.append((loss, score))
-
-    def save(self, path: Path, what: Mapping[str, Any]) -> None:
-        """Write to a temporary name, then rename: an interruption leaves the last whole epoch."""
-        partial = path.with_name(path.name + ".part")
-        torch.save(
-            {
-                "what": dict(what),
-                "model": self.model.state_dict(),
-                "best": self.best_weights,
-                "optimizer": self.optimizer.state_dict(),
-                "generator": self.generator.get_state(),
-                "history": self.history,
-            },
-            partial,
-        )
-        partial.replace(path)
-
-    def load(self, path: Path, what: Mapping[str, Any]) -> None:
-        try:
-            stored = torch.load(path, map_location="cpu", weights_only=True)
-            found = stored["what"]
-        except Exception as error:
-            raise FormatError(
-                path, expected="the checkpoint of a training", found=str(error), hint="Delete it to start anew."
-            ) from error
-        if found != dict(what):
-            names = ", ".join(key for key in what if found.get(key) != what[key])
-            raise ParameterError(
-                f"{path} is the checkpoint of another training ({names}); delete it, or choose another"
-            )
-        self.model.load_state_dict(stored["model"])
-        self.best_weights = stored["best"]
-        self.optimizer.load_state_dict(stored["optimizer"])
-        self.generator.set_state(stored["generator"])
-        self.history = [(float(a), float(b)) for a, b in stored["history"]]
