@@ -16,30 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_aptdefect.apt.network.model import CloudTensors, DefectNetwork
+from napari_aptdefect.apt.network.params import EpochParams
 from napari_aptdefect.errors import FormatError, ParameterError
-from napari_aptdefect.stage import Params, Progress, Stage, param
+from napari_aptdefect.stage import Progress, Stage
 
 _FORMAT: Final = 1
-
-
-class EpochParams(Params):
-    """How long and how fast a network is trained."""
-
-    epochs: int = param(40, title="Epochs", description="Passes over the training clouds at most.", ge=1, le=10_000)
-    patience: int = param(
-        10,
-        title="Patience",
-        description="Training ends when the score has not risen for so many epochs.",
-        unit="epochs",
-        ge=1,
-        le=10_000,
-    )
-    learning_rate: float = param(
-        3e-3, title="Learning rate", description="Largest step size; it falls along a cosine.", gt=0, le=1.0
-    )
-    weight_decay: float = param(
-        1e-3, title="Weight decay", description="How strongly weights are pulled to zero.", ge=0, le=10.0
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,14 +32,14 @@ class NetworkParams(Params):
     )
 
 
-class TrainingParams(Params):
-    """How the network is trained."""
+class EpochParams(Params):
+    """How long and how fast a network is trained."""
 
     epochs: int = param(40, title="Epochs", description="Passes over the training clouds at most.", ge=1, le=10_000)
     patience: int = param(
         10,
         title="Patience",
-        description="Training ends when the validation score has not risen for so many epochs.",
+        description="Training ends when the score has not risen for so many epochs.",
         unit="epochs",
         ge=1,
         le=10_000,
@@ -50,6 +50,11 @@ class TrainingParams(Params):
     weight_decay: float = param(
         1e-3, title="Weight decay", description="How strongly weights are pulled to zero.", ge=0, le=10.0
     )
+
+
+class TrainingParams(EpochParams):
+    """How the network is trained."""
+
     balance: float = param(
         0.5,
         title="Balance",

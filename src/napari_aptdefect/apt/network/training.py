@@ -11,46 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_aptdefect.apt.network.epochs import EpochParams, ions_of, reproducible, run_epochs
 from napari_aptdefect.apt.network.epochs import Trained as Trained
-from napari_aptdefect.apt.network.model import CloudTensors, DefectNetwork, NetworkParams
+from napari_aptdefect.apt.network.epochs import ions_of, reproducible, run_epochs
+from napari_aptdefect.apt.network.model import CloudTensors, DefectNetwork
+from napari_aptdefect.apt.network.params import NetworkParams, TrainingParams
 from napari_aptdefect.errors import ParameterError, ShapeError
-from napari_aptdefect.stage import Stage, param
-
-
-class TrainingParams(EpochParams):
-    """How the network is trained."""
-
-    balance: float = param(
-        0.5,
-        title="Balance",
-        description="Classes count as their frequency to the power of minus this: 0 as they are, 1 all alike.",
-        ge=0.0,
-        le=1.0,
-    )
-    overlap: float = param(
-        0.5,
-        title="Overlap",
-        description="Share of the overlap loss (1 - Dice) beside the cross entropy.",
-        ge=0.0,
-        le=10.0,
-    )
-    matrix_ions: int = param(
-        12_000,
-        title="Matrix ions",
-        description="Ions of the matrix drawn from each cloud at each step; they are the many.",
-        unit="ions",
-        ge=100,
-        le=10_000_000,
-    )
-    defect_ions: int = param(
-        12_000,
-        title="Defect ions",
-        description="Ions of defects drawn from each cloud at each step.",
-        unit="ions",
-        ge=100,
-        le=10_000_000,
-    )
+from napari_aptdefect.stage import Stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +42,10 @@ class LabeledCloud:
             raise ShapeError(
                 f"{len(self.label)} labels and {len(self.stands_for)} weights for {len(self.tensors.features)} ions"
             )
+
+    def float(self, rows: Tensor | None = None) -> CloudTensors:
+        """The cloud with features, in single precision, of all these ions or of some of them."""
+        return ions_of(self.tensors, rows)
 
 
 def labeled(cloud: CloudTensors, label: NDArray[np.integer], rows: NDArray[np.integer]) -> LabeledCloud:
@@ -143,8 +113,12 @@ def train(
         raise ParameterError(f"{len(clouds)} clouds to learn from and {len(validation)} to validate on; give both")
     with reproducible(seed, torch.device("cpu")):
         model = DefectNetwork(sets, n_classes, network).to(clouds[0].tensors.pooled.device)
-    label, stands_for = (torch.cat(each) for each in zip(*((one.label, one.stands_for) for one in clouds), strict=True))
-    weight = class_weights(label, stands_for, n_classes, params.balance)
+    weight = class_weights(
+        torch.cat([one.label for one in clouds]),
+        torch.cat([one.stands_for for one in clouds]),
+        n_classes,
+        params.balance,
+    )
     history = yield from run_epochs(
         model,
         len(clouds),
@@ -170,7 +144,7 @@ def validate(model: DefectNetwork, clouds: Sequence[LabeledCloud], n_classes: in
     table = torch.zeros(n_classes**2, dtype=torch.float64)
     with torch.no_grad():
         for one in clouds:
-            scores = model(ions_of(one.tensors), torch.arange(len(one.label)))
+            scores = model(one.float(), torch.arange(len(one.label)))
             flat = one.label.cpu() * n_classes + scores.argmax(dim=1).cpu()
             table += torch.bincount(flat, one.stands_for.cpu().double(), minlength=n_classes**2)
     model.train()
@@ -215,7 +189,7 @@ def _loss(
 ) -> Tensor:
     rows, drawn = _draw(cloud, params, generator)
     rows = rows.to(cloud.tensors.features.device)
-    scores = model(ions_of(cloud.tensors, rows), torch.arange(len(rows), device=rows.device))
+    scores = model(cloud.float(rows), torch.arange(len(rows), device=rows.device))
     return loss_of(
         scores, cloud.label.to(scores.device)[rows], drawn.to(scores.device), weight.to(scores.device), params.overlap
     )
