@@ -9,9 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_aptdefect.apt.background import BackgroundStage, estimate_background
-from napari_aptdefect.apt.clustering import Candidates, Clusters, cluster
-from napari_aptdefect.apt.defects import Chance, Defects, Evidence, find_defects
-from napari_aptdefect.apt.fusion import Fused, fuse
 from napari_aptdefect.apt.hull import specimen_hull
 from napari_aptdefect.apt.normalize import Normalized, normalize
 from napari_aptdefect.apt.peak_drift import PeakDrift
@@ -25,12 +22,15 @@ from napari_aptdefect.fields import Frame
 from napari_aptdefect.pipeline.background import background_notes, kept_by_mass, measure_background
 from napari_aptdefect.pipeline.checks import check_geometry
 from napari_aptdefect.pipeline.job import Job
+from napari_aptdefect.pipeline.judging import Gathered, judge
+from napari_aptdefect.pipeline.learning.choice import chosen_model, model_notes
+from napari_aptdefect.pipeline.learning.model_file import DefectModel
+from napari_aptdefect.pipeline.learning.sight import Sights, joined_sights, look
 from napari_aptdefect.pipeline.notes import range_notes, specimen_notes, void_notes
 from napari_aptdefect.pipeline.outputs import Found
 from napari_aptdefect.pipeline.params import AnalysisParams
 from napari_aptdefect.pipeline.sequence import Evaporation, align_masses, align_places, sequence_notes
-from napari_aptdefect.pipeline.specimen import Described, Specimen, joined, run_chain, run_on_cluster
-from napari_aptdefect.pipeline.void_defects import Joint, join_voids
+from napari_aptdefect.pipeline.specimen import Described, Specimen, run_chain, run_on_cluster
 from napari_aptdefect.stage import Stage
 
 LEAST_IONS = 200
@@ -62,8 +62,33 @@ def find(cloud: IonCloud, table: RangeTable, params: AnalysisParams | None = Non
     return result
 
 
+def find_both(
+    cloud: IonCloud, table: RangeTable, params: AnalysisParams | None = None, seed: int = 0
+) -> Stage[tuple[Found, Found | None]]:
+    """Run all stages as `find` does, and judge twice: without anything learned, and by the model where there is one."""
+    job = Job(params or AnalysisParams(), seed)
+    aligned, drift = yield from align_masses(job, cloud, 0, 6)
+    gathered = yield from gather(job, aligned, table, "the cloud", drift)
+    plain = yield from conclude(job, gathered)
+    model = yield from chosen_model(job, gathered)
+    if model is None:
+        return plain, None
+    sights = yield from _look(job, model, gathered)
+    learned = yield from conclude(job, gathered, sights)
+    return plain, learned
+
+
 def find_with(job: Job, cloud: IonCloud, table: RangeTable, name: str, masses: PeakDrift | None) -> Stage[Found]:
     """Run all stages within a job, from 6 to 88 of 100; `name` is what an error calls the cloud."""
+    gathered = yield from gather(job, cloud, table, name, masses)
+    model = yield from chosen_model(job, gathered)
+    sights = None if model is None else (yield from _look(job, model, gathered))
+    found = yield from conclude(job, gathered, sights)
+    return found
+
+
+def gather(job: Job, cloud: IonCloud, table: RangeTable, name: str, masses: PeakDrift | None) -> Stage[Gathered]:
+    """Measure the cloud and its references, from 6 to 78 of 100; nothing is judged yet."""
     params = job.params
     ranging: Ranging = yield from job.run("ranging", identify(cloud, table, params.ranging), 6, 7)
     mass_background = yield from measure_background(job, cloud, table)
@@ -88,34 +113,66 @@ def find_with(job: Job, cloud: IonCloud, table: RangeTable, name: str, masses: P
     hull = yield from _hull(job, xyz)
     measured, by_chance = yield from _describe_all(job, normalized.frame, estimate, xyz, species, references, hull)
     voids = yield from _voids(job, xyz, normalized, estimate)
-    share = sum(one.share for one in references)
+    return Gathered(
+        cloud,
+        ranging,
+        Evaporation(masses, places),
+        mass_background,
+        normalized,
+        consistent,
+        estimate,
+        tuple(references),
+        hull,
+        measured,
+        tuple(by_chance),
+        voids,
+    )
+
+
+def _look(job: Job, model: DefectModel, gathered: Gathered) -> Stage[Sights]:
+    """Let a model look at the cloud and at its references."""
+    ions = gathered.ranging.table.ions
+    mine = yield from job.run("network", look(model, gathered.xyz_nm, gathered.species_idx, ions), 78, 79)
+    theirs = []
+    for one in gathered.references:
+        part = yield from job.run("network on the reference", look(model, one.xyz_nm, one.species_idx, ions), 79, 80)
+        theirs.append(part)
+    return Sights(model, mine, joined_sights(theirs))
+
+
+def conclude(job: Job, gathered: Gathered, sights: Sights | None = None) -> Stage[Found]:
+    """Judge what was measured, from 80 to 88 of 100: by a model's sights, or without anything learned."""
+    normalized, voids, measured = gathered.normalized, gathered.voids, gathered.measured
+    used, xyz = normalized.used, gathered.xyz_nm
+    consistent = gathered.consistent
     weight = np.ones(len(xyz), np.float32) if consistent is None else consistent.weight[used]
-    fused, clusters, joint = yield from _judge(job, xyz, normalized, measured, by_chance, share, voids, weight)
-    evaporation = Evaporation(masses, places)
+    fused, clusters, joint = yield from judge(job, gathered, weight, sights)
     notes = [
         *specimen_notes(measured.features.judged, joint.defects, normalized),
+        *model_notes(job, sights),
         *void_notes(voids, joint.void_defect),
-        *sequence_notes(evaporation, job),
-        *background_notes(mass_background, ranging, job),
+        *sequence_notes(gathered.evaporation, job),
+        *background_notes(gathered.mass_background, gathered.ranging, job),
         *range_notes(job.issues),
     ]
     return Found(
-        cloud,
-        ranging,
-        evaporation,
+        gathered.cloud,
+        gathered.ranging,
+        gathered.evaporation,
         normalized,
         consistent,
-        hull,
+        gathered.hull,
         measured,
         fused,
         clusters,
         joint.defects,
         voids,
         joint.void_defect,
-        estimate.channels,
-        normalized.frame.sample(estimate.background.density, xyz) / np.float32(normalized.frame.voxel_nm**3),
+        gathered.estimate.channels,
+        normalized.frame.sample(gathered.estimate.background.density, xyz) / np.float32(normalized.frame.voxel_nm**3),
         tuple(notes),
-        mass_background=mass_background,
+        mass_background=gathered.mass_background,
+        sights=sights,
     )
 
 
@@ -167,60 +224,6 @@ def _voids(
         job.note("voids", (Issue("no-void-search", f"voids were not searched for: {error}"),))
         return None
     return found
-
-
-def _judge(
-    job: Job,
-    xyz: NDArray[np.float32],
-    normalized: Normalized,
-    measured: Described,
-    by_chance: Sequence[Described],
-    share: float,
-    voids: Voids | None,
-    weight: NDArray[np.float32],
-) -> Stage[tuple[Fused, Clusters, Joint]]:
-    """Fuse the features, cluster what stands out, and join it into defects.
-
-    `share` is what the references cover; the anomaly of an ion that the checks weigh down counts for as much less.
-    """
-    params = job.params
-    near, (far, far_graph) = measured.features, joined(by_chance)
-    fused: Fused = yield from job.run(
-        "fusion", fuse(near.sets, far.sets, near.judged, far.judged, params.fusion), 78, 80
-    )
-    clusters: Clusters = yield from job.run(
-        "clustering",
-        cluster(
-            Candidates(fused.vectors, fused.anomaly, near.judged),
-            Candidates(fused.reference_vectors, fused.reference_anomaly, far.judged),
-            params.clustering,
-            seed=job.seed,
-        ),
-        80,
-        86,
-    )
-    anomaly = fused.anomaly * weight
-    stands_out = (clusters.label >= 0) & ((weight == 1) | (anomaly > clusters.threshold))
-    evidence = Evidence(
-        xyz,
-        anomaly,
-        np.where(stands_out, near.nature, np.int16(-1)),
-        near.strength,
-        near.judged,
-        near.enrichment,
-        near.background_share,
-        near.density_evidence,
-        near.density_ratio,
-        np.where(measured.cells.bounded, measured.cells.volume_nm3, np.nan).astype(np.float32),
-        near.surface_nm,
-        len(xyz) / (float(normalized.inside.sum()) * normalized.frame.voxel_nm**3),
-    )
-    by_nature = np.where(clusters.reference_label >= 0, far.nature, np.int16(-1))
-    chance = Chance(fused.reference_anomaly, by_nature, far.judged, far_graph, share)
-    defects: Defects = yield from job.run(
-        "defects", find_defects(evidence, measured.graph, chance, clusters.threshold, params.defects), 86, 88
-    )
-    return fused, clusters, join_voids(defects, voids, evidence, params.defects, params.voids.false_alarms)
 
 
 def _describe_all(

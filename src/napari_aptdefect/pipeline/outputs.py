@@ -23,6 +23,8 @@ from napari_aptdefect.data.cells import VoronoiCells
 from napari_aptdefect.data.hull import SpecimenHull
 from napari_aptdefect.pipeline.background import background_summary
 from napari_aptdefect.pipeline.checks import consistency_summary, flag_columns
+from napari_aptdefect.pipeline.learning.model_file import DefectModel
+from napari_aptdefect.pipeline.learning.sight import Sights
 from napari_aptdefect.pipeline.params import AnalysisParams
 from napari_aptdefect.pipeline.run_folder import UNRANGED
 from napari_aptdefect.pipeline.sequence import Evaporation
@@ -52,6 +54,7 @@ class Found:
     structure: Structure | None = None
     mass_background: MassBackground | None = None
     topology: tuple[PlaceTopology, ...] | None = None
+    sights: Sights | None = None
 
 
 def ion_columns(found: Found) -> dict[str, NDArray[Any]]:
@@ -66,6 +69,7 @@ def ion_columns(found: Found) -> dict[str, NDArray[Any]]:
         out[used] = values
         return out
 
+    attention = {} if found.sights is None else {"attention": spread(found.sights.mine.attention, np.nan)}
     return {
         "ion_idx": np.arange(n, dtype=np.int64),
         "x_nm": xyz[:, 0],
@@ -78,6 +82,7 @@ def ion_columns(found: Found) -> dict[str, NDArray[Any]]:
         "defect_probability": spread(found.defects.probability, 0),
         "anomaly_score": spread(np.where(judged, found.fused.anomaly, np.float32(np.nan)), np.nan),
         "flags": flag_columns(found.consistent, used, cut),
+        **attention,
     }
 
 
@@ -144,8 +149,14 @@ def summarize(found: Found, table: DefectTable, flags: NDArray[np.uint8]) -> dic
         "silhouette": [list(point) for point in found.clusters.silhouette],
         "eigengap_k": found.clusters.eigengap_k,
         "weights": list(found.fused.weights),
+        "model": None if found.sights is None else model_summary(found.sights.model),
         "notes": list(found.notes),
     }
+
+
+def model_summary(model: DefectModel) -> dict[str, Any]:
+    """What a run says of the model that named its defects."""
+    return {"elements": list(model.elements), "classes": list(model.classes), "card": dict(model.card)}
 
 
 def _hull(hull: SpecimenHull, cells: VoronoiCells) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from napari_aptdefect.apt.topology import PlacesParams
 from napari_aptdefect.apt.voids import VoidParams
 from napari_aptdefect.apt.voronoi import VoronoiParams
 from napari_aptdefect.errors import MissingFileError, ParameterError
+from napari_aptdefect.pipeline.learning.choice import ModelParams
 from napari_aptdefect.pipeline.regions import RegionParams
 from napari_aptdefect.pipeline.structure import StructureParams
 from napari_aptdefect.stage import Params, param
@@ -107,6 +108,7 @@ class AnalysisParams(Params):
     features: FeaturesParams = _stage(FeaturesParams, "Features", "What the surroundings of each ion look like.")
     drawn_regions: RegionParams = _stage(RegionParams, "Drawn regions", "How far the regions reach that a person drew.")
     feature_sets: FeatureSetParams = _stage(FeatureSetParams, "Feature sets", "What features.parquet holds.")
+    model: ModelParams = _stage(ModelParams, "Model", "Which trained model names defects.")
     fusion: FusionParams = _stage(FusionParams, "Fusion", "How the feature sets are weighted.")
     clustering: ClusteringParams = _stage(ClusteringParams, "Clustering", "What stands out, and of which type it is.")
     defects: DefectsParams = _stage(DefectsParams, "Defects", "What is reported as a defect.")

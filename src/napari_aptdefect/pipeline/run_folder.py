@@ -41,6 +41,10 @@ ION_SCHEMA: Final = pa.schema(
 )
 """Columns of ``ions.parquet``: one row per ion, in file order."""
 
+ATTENTION: Final = pa.field("attention", pa.float32())
+"""One column more where a model named the defects: attention that the surroundings of the ion received, over even
+attention; missing for ions that were left out."""
+
 VOID_SCHEMA: Final = pa.schema(
     [
         ("defect", pa.int32()),  # number in defects.parquet; 0 for one that is not sure enough
@@ -166,8 +170,12 @@ def new_run(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def write_ions(work: Path, columns: Mapping[str, Any]) -> None:
-    """Write ``ions.parquet``; `columns` holds one array per name of `ION_SCHEMA`, dictionaries as Arrow arrays."""
-    table = pa.table({field.name: columns[field.name] for field in ION_SCHEMA}, schema=ION_SCHEMA)
+    """Write ``ions.parquet``; `columns` holds one array per name of `ION_SCHEMA`, dictionaries as Arrow arrays.
+
+    Where a model looked at the ions, there is also the column `ATTENTION`.
+    """
+    schema = ION_SCHEMA.append(ATTENTION) if ATTENTION.name in columns else ION_SCHEMA
+    table = pa.table({field.name: columns[field.name] for field in schema}, schema=schema)
     pq.write_table(table, work / "ions.parquet", compression="zstd", row_group_size=1 << 20)
 
 

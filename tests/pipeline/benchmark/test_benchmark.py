@@ -15,12 +15,12 @@ from napari_aptdefect.pipeline.benchmark import wires
 from napari_aptdefect.pipeline.benchmark.benchmark import Benchmark, benchmark
 from napari_aptdefect.pipeline.benchmark.labeled_sets import SETS, find_sets, read_labeled, score_set, set_tasks
 from napari_aptdefect.pipeline.benchmark.methods import TunedBaseline, all_methods, choose, label_of
-from napari_aptdefect.pipeline.benchmark.names import ALL_MATRIX, ANALYZE, BOUND, COORDINATES, FUSED
+from napari_aptdefect.pipeline.benchmark.names import ALL_MATRIX, ANALYZE, BOUND, COORDINATES, FUSED, UNLEARNED
 from napari_aptdefect.pipeline.benchmark.plan import BenchmarkParams, plan, quick_params
 from napari_aptdefect.pipeline.benchmark.tasks import in_order
 from napari_aptdefect.stage import Progress, drain
 
-_METHODS = (ALL_MATRIX, f"DBSCAN ({COORDINATES})", f"DBSCAN ({FUSED})", ANALYZE, BOUND)
+_METHODS = (ALL_MATRIX, f"DBSCAN ({COORDINATES})", f"DBSCAN ({FUSED})", UNLEARNED, ANALYZE, BOUND)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,7 @@ def test_one_row_per_method(found: Benchmark) -> None:
         (ALL_MATRIX, ""),
         ("DBSCAN", COORDINATES),
         ("DBSCAN", FUSED),
+        (UNLEARNED, ""),
         (ANALYZE, ""),
         (BOUND, ""),
     ]
@@ -64,17 +65,17 @@ def test_what_is_written(found: Benchmark) -> None:
         "tasks",
     ]
     results = pd.read_parquet(found.folder / "results.parquet")
-    assert len(results) == 5 * 3
+    assert len(results) == 6 * 3
     assert set(results["kind"]) == {"mixture", "empty", "relabeled"}
     targets = pd.read_parquet(found.folder / "targets.parquet")
-    assert len(targets) % 5 == 0
+    assert len(targets) % 6 == 0
     record = json.loads((found.folder / "benchmark.json").read_text())
     assert len(record["tuned"]) == 2
     for fit in record["tuned"].values():
         assert len(fit["state"]["trials"]) == quick_params().budget
     text = (found.folder / "benchmark.md").read_text()
     assert text == found.markdown
-    assert text.count("| DBSCAN |") == 4
+    assert text.count("| DBSCAN |") == 6
 
 
 def test_a_second_call_does_no_work(found: Benchmark, params: BenchmarkParams, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +86,7 @@ def test_a_second_call_does_no_work(found: Benchmark, params: BenchmarkParams, m
     before = (found.folder / "benchmark.md").read_text()
     seen: list[Progress] = []
     drain(benchmark(found.folder, params, methods=_METHODS), seen.append)
-    assert "21 of 21 tasks are done already" in seen[0].message
+    assert "24 of 24 tasks are done already" in seen[0].message
     assert (found.folder / "benchmark.md").read_text() == before
 
 

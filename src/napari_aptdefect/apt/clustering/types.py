@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +66,12 @@ class Candidates:
 
 
 def cluster(
-    measured: Candidates, reference: Candidates, params: ClusteringParams | None = None, *, seed: int = 0
+    measured: Candidates,
+    reference: Candidates,
+    params: ClusteringParams | None = None,
+    *,
+    seed: int = 0,
+    floor: float = -math.inf,
 ) -> Stage[Clusters]:
     """Gate the ions by anomaly, then sort those that stand out into types.
 
@@ -77,6 +83,8 @@ def cluster(
         Parameters; the defaults when None.
     seed
         Seed of the random numbers.
+    floor
+        Anomaly that the threshold does not fall below, whatever the reference shows.
 
     Notes
     -----
@@ -87,7 +95,7 @@ def cluster(
     params = params or ClusteringParams()
     yield Progress(0, 100, "gate")
     gate = Gate.fit(reference.anomaly[reference.judged])
-    threshold = gate.threshold(1 - params.gate_quantile)
+    threshold = max(gate.threshold(1 - params.gate_quantile), floor)
     gated = np.flatnonzero(measured.judged & (measured.anomaly > threshold))
     label = np.full(len(measured.anomaly), -1, np.int32)
     by_chance = np.where(reference.judged & (reference.anomaly > threshold), 0, -1).astype(np.int32)

@@ -12,15 +12,18 @@ _COMPACT = 2.0  # a void is no longer than this many times its width
 _INTERFACE_CHANGE = 0.15  # a group within which the background share of a species changes by more is an interface
 
 
-def describe_defect(evidence: Evidence, rows: NDArray[np.int64], q: float, params: DefectsParams) -> Defect:
-    """Measure and name one defect; `rows` are its ions, `q` its false discovery rate."""
+def describe_defect(
+    evidence: Evidence, rows: NDArray[np.int64], q: float, params: DefectsParams, name: str | None = None
+) -> Defect:
+    """Measure one defect, and name it where it has no name; `rows` are its ions, `q` its false discovery rate."""
     xyz = evidence.xyz_nm[rows].astype(np.float64)
     centroid = xyz.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov((xyz - centroid).T, bias=True))
     lengths = np.sqrt(np.maximum(values[::-1], 0))
     zone = float(evidence.surface_nm[evidence.judged].min())
     touches = bool(evidence.surface_nm[rows].min() <= zone + params.surface_nm)
-    name = _name(evidence, rows, lengths, touches, params)
+    if name is None:
+        name = _name(evidence, rows, lengths, touches, params)
     cells = evidence.cell_volume_nm3[rows]
     typical = 1 / evidence.background_nm3
     volume = float(np.sum(np.where(np.isfinite(cells), cells, typical), dtype=np.float64))
@@ -42,7 +45,7 @@ def describe_defect(evidence: Evidence, rows: NDArray[np.int64], q: float, param
 def _name(
     evidence: Evidence, rows: NDArray[np.int64], lengths: NDArray[np.float64], touches: bool, params: DefectsParams
 ) -> str:
-    """Class of a group by its strongest evidence and its shape; rules of thumb that a trained classifier will replace.
+    """Class of a group by its strongest evidence and its shape; rules of thumb, for want of a trained model.
 
     Vacancies and interstitials are never claimed: single ones can't be seen at the resolution of the instrument. What
     lies across a change of the background's composition is an interface or another phase, and is called unknown.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from napari_aptdefect.apt.defects.chance import false_discovery, local_chance
@@ -15,7 +17,13 @@ _RIM = 0.5  # a group with less than this share of the anomaly of a group beside
 
 
 def find_defects(
-    evidence: Evidence, graph: NeighborGraph, chance: Chance, threshold: float, params: DefectsParams | None = None
+    evidence: Evidence,
+    graph: NeighborGraph,
+    chance: Chance,
+    threshold: float,
+    params: DefectsParams | None = None,
+    *,
+    classes: Sequence[str] | None = None,
 ) -> Stage[Defects]:
     """Join ions that stand out into defects, keep those that chance does not explain, and name them.
 
@@ -31,6 +39,9 @@ def find_defects(
         Anomaly above which an ion stands out.
     params
         Parameters; the defaults when None.
+    classes
+        Class that each nature stands for, where something has named the ions; by default evidence and shape of a
+        defect give its name.
 
     Notes
     -----
@@ -67,7 +78,8 @@ def find_defects(
         if rim:  # of a stronger defect beside it, not a defect of its own
             continue
         for rows in cores(graph, groups[group], evidence.strength, params):
-            defect = describe_defect(evidence, rows, float(q[group]), params)
+            name = None if classes is None else classes[evidence.nature[rows[0]]]
+            defect = describe_defect(evidence, rows, float(q[group]), params, name)
             defects.append(defect)
             instance[rows] = len(defects)
             probability[rows] = (1 - matrix[rows]) * (1 - q[group])

@@ -12,7 +12,7 @@ from napari_aptdefect.errors import ParameterError
 from napari_aptdefect.evaluate.baselines import COORDINATES, FUSED, METHODS, Baseline, Clustering, tune
 from napari_aptdefect.evaluate.labels import Claim
 from napari_aptdefect.evaluate.numbers import plain
-from napari_aptdefect.pipeline.benchmark.names import ALL_MATRIX, ANALYZE, BOUND
+from napari_aptdefect.pipeline.benchmark.names import ALL_MATRIX, ANALYZE, BOUND, UNLEARNED
 from napari_aptdefect.pipeline.benchmark.splits import Split
 from napari_aptdefect.pipeline.benchmark.wires import ReadyWire
 from napari_aptdefect.stage import Progress, Stage
@@ -162,7 +162,18 @@ class KnownGeometry(_Fixed):
 
 
 class OurAnalysis(_Fixed):
-    """The chain of `aptdefect analyze` with its default parameters and its own names."""
+    """The chain of `aptdefect analyze` with its default parameters: the shipped model names what it finds."""
+
+    def run(self, wire: ReadyWire, state: Mapping[str, Any], seed: int) -> Answer:
+        """Give what the analysis found when the wire was made ready."""
+        found = wire.learned_in_core
+        if found is None:
+            raise ParameterError(f"{wire.name}: no model is shipped for this material")
+        return found
+
+
+class WithoutModel(_Fixed):
+    """The same chain with nothing learned: types by clustering, names by rules of thumb."""
 
     def run(self, wire: ReadyWire, state: Mapping[str, Any], seed: int) -> Answer:
         """Give what the analysis found when the wire was made ready."""
@@ -174,6 +185,7 @@ def all_methods() -> tuple[Method, ...]:
     return (
         AllMatrix(ALL_MATRIX),
         *(TunedBaseline(method(space)) for method in METHODS for space in (COORDINATES, FUSED)),
+        WithoutModel(UNLEARNED),
         OurAnalysis(ANALYZE),
         KnownGeometry(BOUND),
     )

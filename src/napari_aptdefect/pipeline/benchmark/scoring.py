@@ -50,7 +50,8 @@ def score_mixture(wire: ReadyWire, answer: Answer) -> dict[str, Any]:
         scores, hungarian = both.majority, both.hungarian.ions.macro_f1
         ari, ami = both.ari, both.ami
     out = {"macro_f1_hungarian": hungarian, "macro_f1_majority": scores.ions.macro_f1, "ari": ari, "ami": ami}
-    result: dict[str, Any] = plain(out | _common(truth, scores) | {"targets": _targets(wire, scores)})
+    seen = _visible(truth, answer, wire.core)
+    result: dict[str, Any] = plain(out | _common(truth, scores) | seen | {"targets": _targets(wire, scores)})
     return result
 
 
@@ -102,6 +103,28 @@ def _common(truth: Truth, scores: Scores) -> dict[str, Any]:
         "n_ions": len(truth),
         "iou": {name: one["iou"] for name, one in per_ion["classes"].items()},
         "f1": {name: one["f1"] for name, one in per_ion["classes"].items()},
+    }
+
+
+def _visible(truth: Truth, answer: Answer, core: NDArray[np.bool_]) -> dict[str, Any]:
+    """Scores per ion against what a search can find: targets below the search bound are left out."""
+    seen = truth.visible_only()
+    if isinstance(answer, Claim):
+        codes = answer.class_idx
+    else:
+        names = name_clusters(seen, answer.cluster[core])
+        codes = names.classes(names.majority)
+    ions = score_ions(seen, codes)
+    per_ion = ions.as_dict(score_ions(seen, seen.bound.class_idx) if seen.bound is not None else None)
+    hidden = truth.defects.is_target & ~truth.defects.visible
+    claimed = np.append(hidden, False)[truth.row] & (codes != 0)
+    return {
+        "visible_macro_f1": ions.macro_f1,
+        "visible_balanced_accuracy": ions.balanced_accuracy,
+        "visible_mean_iou": ions.mean_iou_defects,
+        "visible_iou": {name: one["iou"] for name, one in per_ion["classes"].items()},
+        "n_hidden_claimed": int(len(np.unique(truth.instance[claimed]))),
+        "n_hidden": int(hidden.sum()),
     }
 
 

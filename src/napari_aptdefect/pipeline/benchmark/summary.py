@@ -26,6 +26,9 @@ SCORES: Final = (
     "recall_all",
     "accuracy",
     "majority_accuracy",
+    "visible_macro_f1",
+    "visible_balanced_accuracy",
+    "visible_mean_iou",
     "seconds",
 )
 """Scores of a wire with targets, of which mean and interval are taken over the wires."""
@@ -86,6 +89,8 @@ class Row:
         False claims on wires without targets, by kind of wire.
     n_on_controls, n_control_wires
         Claims about controls, over all wires that hold controls, and how many these are.
+    n_hidden_claimed, n_hidden
+        Targets below the search bound of which ions are claimed, and how many such targets there are.
     """
 
     method: str
@@ -95,6 +100,8 @@ class Row:
     false: Mapping[str, Rate]
     n_on_controls: int
     n_control_wires: int
+    n_hidden_claimed: int
+    n_hidden: int
 
     def as_dict(self) -> dict[str, Any]:
         """Gather everything in one flat mapping, for a table."""
@@ -109,6 +116,7 @@ class Row:
             out[f"wires_with_false_{kind}"] = rate.n_with_any
         out["claims_on_controls"] = self.n_on_controls
         out["control_wires"] = self.n_control_wires
+        out |= {"hidden_targets_claimed": self.n_hidden_claimed, "hidden_targets": self.n_hidden}
         return out
 
 
@@ -166,7 +174,8 @@ def _row(method: str, space: str, level: int, runs: Sequence[Mapping[str, Any]])
         false[kind] = Rate(sum(counts), sum(one["n_ions"] for one in mine), len(mine), n_with_any)
     with_controls = [run["scores"] for run in runs if run["kind"] in ("mixture", "controls")]
     n_on_controls = sum(one["n_on_controls"] for one in with_controls)
-    return Row(method, space, level, scores, false, n_on_controls, len(with_controls))
+    hidden = [sum(run["scores"][name] for run in mixtures) for name in ("n_hidden_claimed", "n_hidden")]
+    return Row(method, space, level, scores, false, n_on_controls, len(with_controls), *hidden)
 
 
 def _value(run: Mapping[str, Any], name: str) -> Any:

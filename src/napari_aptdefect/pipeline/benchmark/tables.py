@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from napari_aptdefect.evaluate.intervals import Interval
+from napari_aptdefect.pipeline.benchmark.names import BOUND
 from napari_aptdefect.pipeline.benchmark.summary import Rate, Row
 
 _SCORES: Final = (
@@ -18,6 +19,11 @@ _SCORES: Final = (
     ("ARI", "ari"),
     ("PQ", "pq"),
     ("recall of visible at FDR 10 %", "recall_visible"),
+)
+_VISIBLE: Final = (
+    ("balanced accuracy", "visible_balanced_accuracy"),
+    ("mean IoU", "visible_mean_iou"),
+    ("macro-F1", "visible_macro_f1"),
 )
 _FALSE: Final = (("empty", "empty"), ("relabeled", "relabeled"), ("controls", "controls only"))
 
@@ -33,6 +39,8 @@ def levels_markdown(rows: Sequence[Row]) -> str:
             f"### Level {level}",
             f"Scores over {n} test wires; the majority class alone has an accuracy of {majority}.",
             _scores(mine),
+            "The same ions without the targets that no search can find, each score with its share of the bound's:",
+            _visible(mine),
             "False claims per million ions of the core, with the exact 95 % interval:",
             _false(mine),
         ]
@@ -87,6 +95,26 @@ def _scores(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     return markdown(header, body)
+
+
+def _visible(rows: Sequence[Row]) -> str:
+    header = ("method", "space", *(title for title, _ in _VISIBLE), "claims on targets that can't be found")
+    bound = next((row for row in rows if row.method == BOUND), None)
+    body = [
+        (
+            row.method,
+            row.space or "-",
+            *(_of_bound(row.scores[name], None if bound is None else bound.scores[name]) for _, name in _VISIBLE),
+            f"{row.n_hidden_claimed} of {row.n_hidden}",
+        )
+        for row in rows
+    ]
+    return markdown(header, body)
+
+
+def _of_bound(interval: Interval, bound: Interval | None) -> str:
+    text = _with_interval(interval)
+    return text if bound is None or not bound.mean > 0 else f"{text} ({interval.mean / bound.mean:.0%})"
 
 
 def _false(rows: Sequence[Row]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _LEAVES: Final = ("arrays.py", "fields.py", "stage.py", "units.py")
-_CODE: Final = ("apt", "data", "evaluate", "pipeline", "simulate")
+_CODE: Final = ("apt", "data", "evaluate", "models", "pipeline", "simulate")
 _SHOWS_ONLY: Final = ("report", "display", "templates", "run_folder", "tables", "figures", "pages", "pool", "summary")
 
 
@@ -150,7 +150,8 @@ def code_hash(code: tuple[str, ...] = _CODE) -> str:
     digest.update(json.dumps(libraries, sort_keys=True).encode())
     files = [root / leaf for leaf in _LEAVES]
     for one in code:
-        files += [root / one] if one.endswith(".py") else sorted((root / one).rglob("*.py"))
+        found = (path for path in (root / one).rglob("*") if path.suffix in (".py", ".safetensors"))
+        files += [root / one] if one.endswith(".py") else sorted(found)
     for path in files:
         if not any(path.stem.startswith(name) for name in _SHOWS_ONLY):
             digest.update(f"{path.relative_to(root).as_posix()}\n".encode())

@@ -17,7 +17,7 @@ from napari_aptdefect.evaluate.labels import ROLES, Claim, TrueDefects, Truth
 from napari_aptdefect.evaluate.specimen import Specimen
 from napari_aptdefect.fields import Frame
 from napari_aptdefect.pipeline.benchmark.scenarios import CORE_NM, WireRecipe
-from napari_aptdefect.pipeline.finding import find
+from napari_aptdefect.pipeline.finding import find_both
 from napari_aptdefect.pipeline.outputs import Found, ion_columns
 from napari_aptdefect.pipeline.params import AnalysisParams
 from napari_aptdefect.simulate import wurtzite as gan
@@ -27,6 +27,7 @@ from napari_aptdefect.simulate.simulated import SimulatedCloud
 from napari_aptdefect.simulate.truth import VISIBLE_D_PRIME
 from napari_aptdefect.stage import drain
 
+_CLAIM: Final = ("class", "instance", "number", "number_class", "probability")
 _MAIN_ELEMENTS: Final = {"Ga", "N"}
 _ANALYSIS: Final = {
     "full": AnalysisParams(),
@@ -46,7 +47,9 @@ class ReadyWire:
     specimen
         What a method may see: positions, species, local composition, fused features and anomaly of all ions.
     named
-        What our own analysis claims, all ions.
+        What our own analysis claims without anything learned, all ions.
+    learned
+        What it claims with the shipped model, all ions; None where none is shipped for the material.
     truth
         Truth about the ions of the core, which alone are scored.
     core
@@ -58,14 +61,20 @@ class ReadyWire:
     name: str
     specimen: Specimen
     named: Claim
+    learned: Claim | None
     truth: Truth
     core: NDArray[np.bool_]
     facts: dict[str, Any]
 
     @cached_property
     def named_in_core(self) -> Claim:
-        """What our own analysis claims about the core."""
+        """What our own analysis claims about the core without anything learned."""
         return in_core(self.named, self.core)
+
+    @cached_property
+    def learned_in_core(self) -> Claim | None:
+        """What it claims about the core with the shipped model."""
+        return None if self.learned is None else in_core(self.learned, self.core)
 
 
 def in_core(claim: Claim, core: NDArray[np.bool_]) -> Claim:
@@ -91,8 +100,9 @@ def make_wire(recipe: WireRecipe, path: Path) -> None:
     if recipe.kind == "relabeled":
         rng = np.random.default_rng([11, recipe.seed])
         cloud = IonCloud.from_arrays(cloud.xyz_nm, cloud.mass_da[rng.permutation(cloud.n_ions)])
-    found = drain(find(cloud, simulated.ranges, _ANALYSIS[recipe.size], seed=recipe.seed))
-    arrays = _seen(found, simulated.ranges) | _named(found) | true_arrays(simulated, params)
+    found, learned = drain(find_both(cloud, simulated.ranges, _ANALYSIS[recipe.size], seed=recipe.seed))
+    claims = _named(found, "claim") | ({} if learned is None else _named(learned, "learned"))
+    arrays = _seen(found, simulated.ranges) | claims | true_arrays(simulated, params)
     facts = {
         "recipe": recipe.as_dict(),
         "n_ions": cloud.n_ions,
@@ -136,17 +146,16 @@ def load_wire(path: Path) -> ReadyWire:
             anomaly=data["anomaly"],
             judged=data["judged"],
         ),
-        Claim(
-            data["claim_class"],
-            data["claim_instance"],
-            data["claim_number"],
-            data["claim_number_class"],
-            data["claim_probability"],
-        ),
+        _claim(data, "claim"),
+        _claim(data, "learned") if "learned_class" in data else None,
         truth,
         core,
         facts,
     )
+
+
+def _claim(data: Mapping[str, NDArray[Any]], prefix: str) -> Claim:
+    return Claim(*(data[f"{prefix}_{name}"] for name in _CLAIM))
 
 
 def truth_of(data: Mapping[str, NDArray[Any]]) -> Truth:
@@ -231,18 +240,19 @@ def _seen(found: Found, ranges: RangeTable) -> dict[str, NDArray[Any]]:
     }
 
 
-def _named(found: Found) -> dict[str, NDArray[Any]]:
+def _named(found: Found, prefix: str) -> dict[str, NDArray[Any]]:
     columns = ion_columns(found)
     defects = found.defects.defects
     classes = dict(zip(columns["defect"].tolist(), columns["class_idx"].tolist(), strict=True))
     number = np.arange(1, len(defects) + 1, dtype=np.int32)
-    return {
-        "claim_class": columns["class_idx"].astype(np.int8),
-        "claim_instance": columns["defect"].astype(np.int32),
-        "claim_number": number,
-        "claim_number_class": np.array([classes[n] for n in number.tolist()], np.int8),
-        "claim_probability": np.array([one.probability for one in defects], np.float64),
-    }
+    values = (
+        columns["class_idx"].astype(np.int8),
+        columns["defect"].astype(np.int32),
+        number,
+        np.array([classes[n] for n in number.tolist()], np.int8),
+        np.array([one.probability for one in defects], np.float64),
+    )
+    return {f"{prefix}_{name}": value for name, value in zip(_CLAIM, values, strict=True)}
 
 
 def true_arrays(simulated: SimulatedCloud, params: GanNanowireParams) -> dict[str, NDArray[Any]]:

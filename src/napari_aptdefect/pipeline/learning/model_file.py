@@ -62,6 +62,11 @@ class DefectModel:
         return self.classifier.types
 
     @cached_property
+    def fusion_weights(self) -> tuple[float, ...]:
+        """Weights w_i of the feature sets in the sum, one of each set, summing to one."""
+        return tuple(float(w) for w in self.network.weights.detach().cpu())
+
+    @cached_property
     def n_weights(self) -> int:
         """Numbers that were learned in the network."""
         return sum(one.numel() for one in self.network.parameters())

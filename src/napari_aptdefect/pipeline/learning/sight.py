@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_aptdefect.apt.fusion import Fused
 from napari_aptdefect.data.ranges import Ion
 from napari_aptdefect.pipeline.learning.examination import class_claims, matrix_anomaly
 from napari_aptdefect.pipeline.learning.inputs import Inputs, describe
@@ -38,6 +39,50 @@ class Sight:
     anomaly: NDArray[np.float32]
     embedding: NDArray[np.float32]
     attention: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Sights:
+    """What a model sees in a specimen and in its references.
+
+    Parameters
+    ----------
+    model
+        The model.
+    mine
+        What it sees in the specimen.
+    theirs
+        What it sees in all references together.
+    """
+
+    model: DefectModel
+    mine: Sight
+    theirs: Sight
+
+    @property
+    def fused(self) -> Fused:
+        """The embedding in place of the fused features."""
+        structural, compositional, spatial = self.model.fusion_weights
+        return Fused(
+            self.mine.embedding,
+            self.theirs.embedding,
+            self.mine.anomaly,
+            self.theirs.anomaly,
+            (structural, compositional, spatial),
+        )
+
+    @property
+    def natures(self) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+        """Codes of `DEFECT_CLASSES` of the ions, -1 for the matrix."""
+        mine, theirs = (
+            np.where(one.class_idx == 0, -1, one.class_idx).astype(np.int16) for one in (self.mine, self.theirs)
+        )
+        return mine, theirs
+
+
+def joined_sights(parts: Sequence[Sight]) -> Sight:
+    """What was seen in several clouds as of one."""
+    return Sight(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(Sight)))
 
 
 def look(

@@ -1,0 +1,91 @@
+"""Which model looks at a cloud: the user's own, the one shipped for its material, or none."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from napari_aptdefect.errors import Issue, ParameterError
+from napari_aptdefect.pipeline.learning.inputs import elements_of
+from napari_aptdefect.stage import Params, Progress, Stage, param
+
+if TYPE_CHECKING:
+    from napari_aptdefect.pipeline.job import Job
+    from napari_aptdefect.pipeline.judging import Gathered
+    from napari_aptdefect.pipeline.learning.model_file import DefectModel
+    from napari_aptdefect.pipeline.learning.sight import Sights
+
+
+class ModelParams(Params):
+    """Which trained model names defects."""
+
+    use: Literal["auto", "off"] = param(
+        "auto",
+        title="Use",
+        description="auto: the model given here, else the one shipped for the two main elements, where there is one; "
+        "off: types and names without anything learned.",
+    )
+    path: str = param(
+        "", title="Model file", description="A model of aptdefect train. Empty: those shipped with the package."
+    )
+
+
+def shipped_models() -> tuple[Path, ...]:
+    """Models that come with the package."""
+    folder = Path(str(files("napari_aptdefect"))) / "models"
+    return tuple(sorted(folder.glob("*.safetensors")))
+
+
+def chosen_model(job: Job, gathered: Gathered) -> Stage[DefectModel | None]:
+    """Find and read the model for a cloud, at 78 of 100; None where there is none or none is wanted.
+
+    Raises
+    ------
+    MissingFileError
+        If the given file is not there.
+    FormatError
+        If it is no model.
+    ParameterError
+        If it was trained on another material.
+    """
+    params: ModelParams = job.params.model
+    if params.use == "off":
+        return None
+    yield Progress(78, 100, "network: choose a model")
+    from napari_aptdefect.pipeline.learning.model_file import DefectModel, read_card
+
+    try:
+        main, _ = elements_of(gathered.ranging.table.ions, gathered.species_idx)
+    except ParameterError as error:
+        if params.path:
+            raise
+        job.note("network", (Issue("no-model", f"no trained model was used: {error}", severity="info"),))
+        return None
+    given = Path(params.path) if params.path else None
+    for path in (given,) if given is not None else shipped_models():
+        elements = tuple(read_card(path)["elements"])
+        if elements == main:
+            with job.log.measure("read the model"):
+                return DefectModel.read(path)
+        if given is not None:
+            raise ParameterError(
+                f"the model {given} was trained on {'-'.join(elements)}, the main elements of the cloud are "
+                f'{"-".join(main)}; give another model, or set [model] use = "off" (--model.use off)'
+            )
+    return None
+
+
+def model_notes(job: Job, sights: Sights | None) -> list[str]:
+    """How the names came about, in sentences."""
+    if sights is None:
+        why = "as asked for" if job.params.model.use == "off" else "there is none for this material"
+        return [
+            f"No trained model was used ({why}): types come from clustering without labels, names from rules of thumb."
+        ]
+    levels = ", ".join(str(one["level"]) for one in sights.model.card.get("test", ()))
+    return [
+        f"A trained model named the defects, which has learned from simulated {'-'.join(sights.model.elements)} wires "
+        f"only (levels {levels}).",
+        "How well it does on wires that it had not seen is said in run.json, under summary, model, card.",
+    ]
