@@ -19,7 +19,7 @@ from napari_aptdefect.errors import AptDefectError, RunFolderError
 from napari_aptdefect.io import read_ranges
 from napari_aptdefect.pipeline.display import DRAWN_IONS, DrawnIons, DrawnSample, draw_sample
 from napari_aptdefect.pipeline.display_volumes import label_volume
-from napari_aptdefect.pipeline.run_folder import UNRANGED, RunFolder
+from napari_aptdefect.pipeline.run_folder import ATTENTION, UNRANGED, RunFolder
 
 _COMPOSITION = "composition/"
 
@@ -41,7 +41,8 @@ def run_layers(run: RunFolder, *, budget: int = DRAWN_IONS, seed: int = 0) -> li
 
     Returns
     -------
-    From the bottom of the layer list to its top: ions outside of defects, density, compositions (the one in which
+    From the bottom of the layer list to its top: ions outside of defects, all drawn ions by the attention that a model
+    paid them (hidden; where one named the defects), density, compositions (the one in which
     something stands out most is visible) and probability, ions of defects, the box, the volumes of the defects, and
     their centers with the table.
     """
@@ -60,11 +61,29 @@ def run_layers(run: RunFolder, *, budget: int = DRAWN_IONS, seed: int = 0) -> li
     outside = [layer[1]["metadata"][KEY]["kind"] == "run ions" for layer in ions]
     # what is drawn first is covered: a volume lies over the haze of the ions around it, and under those of defects
     out = [layer for layer, first in zip(ions, outside, strict=True) if first]
+    out += _attention_layer(run, drawn, name, origin)
     out += _grid_layers(grids, name, origin)
     out += [layer for layer, first in zip(ions, outside, strict=True) if not first]
     out.append(box_layer(drawn, name, origin))
     labels = label_volume(*_defect_ions(run), grids["density"]) if "density" in grids else None
     return out + defect_layers(run.defects(), labels, name, origin)
+
+
+def _attention_layer(run: RunFolder, drawn: DrawnIons, name: str, origin: dict[str, Any]) -> list[LayerTuple]:
+    """All drawn ions by the attention of the model that named the defects, hidden; none where there was no model."""
+    if not run.has_attention:
+        return []
+    import matplotlib as mpl
+
+    attention = run.ions([ATTENTION.name])[ATTENTION.name].to_numpy()[drawn.sample.ion_idx]
+    known = attention[np.isfinite(attention)]
+    most = float(np.quantile(known, 0.99)) if len(known) else 1.0
+    colors = mpl.colormaps["viridis"](np.nan_to_num(attention) / max(most, 1e-6)).astype(np.float32)
+    meta = {**origin, "kind": "run attention", "n_ions": drawn.sample.n_ions, "n_drawn": len(drawn.sample)}
+    features = {"ion_idx": drawn.sample.ion_idx, "attention": attention}
+    caption = f"{name} attention (yellow: {most:.1f} times even)"
+    data, attributes, layer_type = drawn_points(drawn.xyz_nm, colors, features, caption, meta)
+    return [(data, attributes | {"visible": False}, layer_type)]
 
 
 def _grid_layers(grids: dict[str, VoxelGrid], name: str, origin: dict[str, Any]) -> list[LayerTuple]:

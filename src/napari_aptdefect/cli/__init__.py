@@ -49,6 +49,7 @@ VERBS: Final = {
     "rerun": ("analysis:rerun", "Repeat a run with the same input, parameters and seed."),
     "simulate gan-nanowire": ("simulate:gan_nanowire", "Make an ion cloud of a GaN nanowire with known defects."),
     "evaluate": ("evaluate:evaluate", "Hold a run against the truth of the specimen it analyzed."),
+    "train": ("train:train", "Train a model on simulated wires, test it, and write it to a file."),
     "benchmark": ("benchmark:benchmark", "Run every method on simulated wires of every level and score it."),
     "gui": ("window:gui", "Open napari with runs or files."),
     "demo": ("demo:demo", "Analyze the built-in sample and a real data set, and show the result."),

@@ -104,6 +104,11 @@ class RunFolder:
         """Read ``ions.parquet``, or only some of its columns, memory-mapped."""
         return pq.read_table(self.path / "ions.parquet", columns=columns, memory_map=True)
 
+    @property
+    def has_attention(self) -> bool:
+        """Whether a model named the defects, so that ``ions.parquet`` has the column `ATTENTION`."""
+        return ATTENTION.name in pq.read_schema(self.path / "ions.parquet").names
+
     def defects(self) -> DefectTable:
         """Read ``defects.parquet``."""
         return DefectTable(pq.read_table(self.path / "defects.parquet").cast(DEFECT_SCHEMA))

@@ -29,7 +29,14 @@ def mixture(method: str, space: str, level: int, number: int, value: float) -> d
     }
     return run(method, space, level, "mixture", number) | {
         "scores": scores
-        | {"n_on_controls": 1, "n_hidden": 2, "n_hidden_claimed": 1, "n_ions": 1000, "iou": {"void": value}, "f1": {"void": value}}
+        | {
+            "n_on_controls": 1,
+            "n_hidden": 2,
+            "n_hidden_claimed": 1,
+            "n_ions": 1000,
+            "iou": {"void": value},
+            "f1": {"void": value},
+        }
         | {"targets": [target | {"d_prime": d, "found": d is None or d > 5} for d in (0.5, 3.0, 8.0, None)]}
     }
 

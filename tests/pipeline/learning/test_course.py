@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_a_course_ends_with_a_model_that_was_tested(seen: tuple[DefectModel, lis
     assert 0 <= level["claimed_of_empty"] < 0.5
     assert np.all(np.diff(model.tail[:, 1]) >= 0)  # the rarer the higher
     done = [one.done / one.total for one in told]
-    assert all(b >= a - 1e-9 for a, b in zip(done, done[1:], strict=False))
+    assert all(b >= a - 1e-9 for a, b in pairwise(done))
     model.write(tmp_path / "model.safetensors")
     assert read_card(tmp_path / "model.safetensors")["test"] == json.loads(json.dumps(model.card["test"]))
 

@@ -123,7 +123,7 @@ def _visible(truth: Truth, answer: Answer, core: NDArray[np.bool_]) -> dict[str,
         "visible_balanced_accuracy": ions.balanced_accuracy,
         "visible_mean_iou": ions.mean_iou_defects,
         "visible_iou": {name: one["iou"] for name, one in per_ion["classes"].items()},
-        "n_hidden_claimed": int(len(np.unique(truth.instance[claimed]))),
+        "n_hidden_claimed": len(np.unique(truth.instance[claimed])),
         "n_hidden": int(hidden.sum()),
     }
 

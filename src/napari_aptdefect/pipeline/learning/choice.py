@@ -83,9 +83,9 @@ def model_notes(job: Job, sights: Sights | None) -> list[str]:
         return [
             f"No trained model was used ({why}): types come from clustering without labels, names from rules of thumb."
         ]
+    material = "-".join(sights.model.elements)
     levels = ", ".join(str(one["level"]) for one in sights.model.card.get("test", ()))
     return [
-        f"A trained model named the defects, which has learned from simulated {'-'.join(sights.model.elements)} wires "
-        f"only (levels {levels}).",
+        f"A trained model named the defects, which has learned from simulated {material} wires only (levels {levels}).",
         "How well it does on wires that it had not seen is said in run.json, under summary, model, card.",
     ]
