@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _LEAVES: Final = ("arrays.py", "fields.py", "stage.py", "units.py")
-_CODE: Final = ("apt", "data", "evaluate", "models", "pipeline", "simulate")
+_CODE: Final = ("apt", "data", "evaluate", "pipeline", "simulate")
 _SHOWS_ONLY: Final = ("report", "display", "templates", "run_folder", "tables", "figures", "pages", "pool", "summary")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -33,8 +32,7 @@ class ModelParams(Params):
 
 def shipped_models() -> tuple[Path, ...]:
     """Models that come with the package."""
-    folder = Path(str(files("napari_aptdefect"))) / "models"
-    return tuple(sorted(folder.glob("*.safetensors")))
+    return tuple(sorted((Path(__file__).parent / "models").glob("*.safetensors")))
 
 
 def chosen_model(job: Job, gathered: Gathered) -> Stage[DefectModel | None]:

@@ -19,7 +19,7 @@ from napari_aptdefect.pipeline.benchmark.pool import run_tasks
 from napari_aptdefect.pipeline.benchmark.scenarios import Kind, WireRecipe
 from napari_aptdefect.pipeline.benchmark.splits import Split
 from napari_aptdefect.pipeline.benchmark.tasks import Results
-from napari_aptdefect.pipeline.learning.examination import LIMITS, Embedded, examine, matrix_anomaly
+from napari_aptdefect.pipeline.learning.examination import LIMITS, Embedded, class_claims, examine, matrix_anomaly
 from napari_aptdefect.pipeline.learning.inputs import feature_sets
 from napari_aptdefect.pipeline.learning.lessons import Lesson, lesson_task, load_lesson, make_lesson
 from napari_aptdefect.pipeline.learning.model_file import DefectModel
@@ -184,7 +184,7 @@ def course(
     calibrate_on = [labeled_cloud(one, scaling, device) for one in read(wires.calibration)]
     empty = embedded(trained.network, calibrate_on)
     yield Progress(97, 100, "test")
-    test_on = [labeled_cloud(one, scaling, device) for one in read(wires.test)]
+    tests = [embedded(trained.network, [labeled_cloud(one, scaling, device)]) for one in read(wires.test)]
     card = {
         "trained_on": "GaN nanowires of aptdefect simulate; main elements Ga and N; dopants Mg, In and Al",
         "splits": "wires of training, validation and test share neither seeds nor places, sizes or concentrations",
@@ -193,7 +193,7 @@ def course(
         "epochs": len(trained.history),
         "best_epoch": trained.best_epoch + 1,
         "validation_macro_f1": float(trained.history[trained.best_epoch, 1]),
-        "test": examine(classifier, [embedded(trained.network, [one]) for one in test_on], wires.test),
+        "test": examine([class_claims(classifier, one.embedding)[0] for one in tests], tests, wires.test),
         "limits": list(LIMITS),
         "versions": versions(),
     }

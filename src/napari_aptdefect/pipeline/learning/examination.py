@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,15 @@ LIMITS: Final = (
     "A cavity of 46 to 250 missing atoms can be a small void or a vacancy cluster: nothing but the name differs.",
     "Single vacancies and interstitials can't be seen above level 0 and are not claimed there.",
 )
+
+
+class Sample(Protocol):
+    """Ions of a wire with their true classes, and how many ions of it each of them stands for."""
+
+    @property
+    def label(self) -> NDArray[np.integer]: ...  # noqa: D102
+    @property
+    def stands_for(self) -> NDArray[np.float32]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,14 +73,14 @@ def class_claims(
 
 
 def examine(
-    classifier: SigmoidClassifier, wires: Sequence[Embedded], recipes: Sequence[WireRecipe]
+    claims: Sequence[NDArray[np.integer]], wires: Sequence[Sample], recipes: Sequence[WireRecipe]
 ) -> list[dict[str, Any]]:
     """Score the claims about single ions, before they are joined to defects.
 
     Parameters
     ----------
-    classifier
-        What names the ions.
+    claims
+        Code of `DEFECT_CLASSES` that each ion is claimed to be of, for each wire.
     wires, recipes
         Ions of the core of each wire, without targets below the search bound and intended layers; and what it is.
 
@@ -82,9 +91,8 @@ def examine(
     """
     rows: dict[int, list[dict[str, float]]] = {}
     false: dict[int, list[float]] = {}
-    for wire, recipe in zip(wires, recipes, strict=True):
-        claimed, _ = class_claims(classifier, wire.embedding)
-        n = len(DEFECT_CLASSES)
+    n = len(DEFECT_CLASSES)
+    for claimed, wire, recipe in zip(claims, wires, recipes, strict=True):
         table = np.bincount(wire.label * n + claimed, wire.stands_for, n * n).reshape(n, n)
         if recipe.kind == "empty":
             false.setdefault(recipe.level, []).append(1 - table[0, 0] / table.sum())

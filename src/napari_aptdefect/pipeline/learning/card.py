@@ -1,0 +1,98 @@
+"""The card of a model, as a page to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from napari_aptdefect.data.defects import DEFECT_CLASSES
+from napari_aptdefect.pipeline.benchmark.tables import markdown
+from napari_aptdefect.pipeline.learning.model_file import DefectModel
+
+_SCORES: Final = (("macro-F1", "macro_f1"), ("balanced accuracy", "balanced_accuracy"), ("mean IoU", "mean_iou"))
+
+
+def card_markdown(path: Path) -> str:
+    """Lay out a model's card as Markdown.
+
+    Parameters
+    ----------
+    path
+        The model.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no file.
+    FormatError
+        If it is no model of ours.
+    """
+    model = DefectModel.read(path)
+    card = model.card
+    lessons = card["parameters"]["lessons"]
+    training = card["parameters"]["training"]
+    levels = ", ".join(str(level) for level in lessons["levels"])
+    weights = ", ".join(f"{name} {w:.2f}" for name, w in zip(model.sets, model.fusion_weights, strict=True))
+    made_with = ", ".join(f"{name} {version}" for name, version in card["versions"].items() if version)
+    limits = "\n".join(f"- {one}" for one in card["limits"])
+    return f"""\
+# Model card: {path.stem}
+
+For {"-".join(model.elements)}. {model.n_weights:,} weights, {path.stat().st_size / 1e6:.2f} MB.
+Classes: {", ".join(model.classes)}.
+
+## Training
+
+- Data: {card["trained_on"]}.
+- {lessons["lessons"]} wires with defects and {lessons["empty"]} without, measured at the levels {levels} in turn.
+- The {card["splits"]}.
+- Seed {card["seed"]}; {card["epochs"]} of at most {training["epochs"]} epochs, the best one {card["best_epoch"]}.
+- Macro-F1 over the ions of the validation wires {card["validation_macro_f1"]:.3f}.
+- Weights of the feature sets in F, learned with the rest: {weights}.
+- Made with {made_with}.
+
+## Test
+
+Ion by ion on {lessons["test"]} wires of each level that took no part in training or validation, before ions are joined
+to defects; targets below the search bound and intended layers are left out. Mean over the wires, ± half the 95 %
+interval of Student's t.
+
+{_scores(card["test"])}
+
+IoU of each class:
+
+{_classes(card["test"], model.classes)}
+
+## Limits
+
+{limits}
+"""
+
+
+def _scores(tests: list[Mapping[str, Any]]) -> str:
+    rows = [
+        (
+            str(one["level"]),
+            *(_mean(one[key]) for _, key in _SCORES),
+            "-" if one["claimed_of_empty"] is None else f"{one['claimed_of_empty']:.3%}",
+        )
+        for one in tests
+    ]
+    return markdown(("level", *(title for title, _ in _SCORES), "claimed of the ions of empty wires"), rows)
+
+
+def _classes(tests: list[Mapping[str, Any]], classes: tuple[str, ...]) -> str:
+    rows = [
+        (name.replace("_", " "), *(_mean(one[f"iou_{name}"]) for one in tests))
+        for name in DEFECT_CLASSES
+        if name in classes
+    ]
+    return markdown(("class", *(f"level {one['level']}" for one in tests)), rows)
+
+
+def _mean(value: Mapping[str, Any]) -> str:
+    mean, low, high = (value[key] for key in ("mean", "low", "high"))
+    if mean is None:
+        return "-"
+    return f"{mean:.2f}" if low is None or high is None else f"{mean:.2f} ± {(high - low) / 2:.2f}"
