@@ -245,7 +245,7 @@ def _named(found: Found, prefix: str) -> dict[str, NDArray[Any]]:
     defects = found.defects.defects
     classes = dict(zip(columns["defect"].tolist(), columns["class_idx"].tolist(), strict=True))
     number = np.arange(1, len(defects) + 1, dtype=np.int32)
-    values = (
+    values: tuple[NDArray[Any], ...] = (
         columns["class_idx"].astype(np.int8),
         columns["defect"].astype(np.int32),
         number,

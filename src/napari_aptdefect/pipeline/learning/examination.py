@@ -60,7 +60,7 @@ class Embedded:
 def matrix_anomaly(classifier: SigmoidClassifier, embedding: NDArray[np.floating]) -> NDArray[np.float32]:
     """Compute -log10 of the calibrated probability that ions are of the matrix, shape (N,), float32."""
     odds = classifier.log_odds(embedding)[:, classifier.types.index(DEFECT_CLASSES[0])].astype(np.float64)
-    return (np.logaddexp(0, -odds) / np.log(10)).astype(np.float32)
+    return np.asarray(np.logaddexp(0, -odds) / np.log(10), np.float32)
 
 
 def class_claims(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_aptdefect.apt.features.shapes import columns, describe_shapes, surface_depth
 from napari_aptdefect.arrays import as_points
 from napari_aptdefect.data.elements import SYMBOLS
-from napari_aptdefect.data.feature_table import FEATURE_SETS, FeatureColumn, FeatureSet, FeatureTable
+from napari_aptdefect.data.feature_table import FEATURE_SETS, FeatureColumn, FeatureTable
 from napari_aptdefect.data.ranges import Ion
 from napari_aptdefect.errors import ParameterError
 from napari_aptdefect.stage import Progress, Stage, scaled
@@ -90,7 +90,7 @@ def describe(
     return Inputs(FeatureTable(values, (*shape_columns, *_OWN)), kind, depth, main, dopants)
 
 
-def feature_sets(names: Sequence[str]) -> dict[FeatureSet, tuple[int, ...]]:
+def feature_sets(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Columns of each feature set.
 
     Raises

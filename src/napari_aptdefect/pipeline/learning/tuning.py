@@ -153,7 +153,8 @@ def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     """Whole trials; one that was interrupted is not told of, and is made again."""
     import optuna
 
-    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    found: list[optuna.trial.FrozenTrial] = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    return found
 
 
 def _suggested(trial: optuna.trial.BaseTrial, params: CourseParams) -> CourseParams:
