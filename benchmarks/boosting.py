@@ -19,7 +19,7 @@ from napari_aptdefect.pipeline.benchmark.pool import run_tasks
 from napari_aptdefect.pipeline.benchmark.tables import markdown
 from napari_aptdefect.pipeline.benchmark.tasks import Results
 from napari_aptdefect.pipeline.learning.course import CourseParams, Timetable, embedded, labeled_cloud
-from napari_aptdefect.pipeline.learning.examination import class_claims, examine
+from napari_aptdefect.pipeline.learning.examination import examine
 from napari_aptdefect.pipeline.learning.lessons import Lesson, lesson_task, load_lesson, make_lesson
 from napari_aptdefect.pipeline.learning.model_file import DefectModel, read_card
 from napari_aptdefect.stage import drain
@@ -87,7 +87,7 @@ def main() -> None:
             np.concatenate([model.predict(aggregated(lesson, part)) for part in parts])
         )
         seen = embedded(network.network, [labeled_cloud(lesson, network.scaling)])
-        claims["network"].append(class_claims(network.classifier, seen.embedding)[0])
+        claims["network"].append(network.claims(seen.embedding))
     found = {name: examine(mine, lessons, wires.test) for name, mine in claims.items()}
     print(json.dumps(found))
     write(table(found))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,6 @@ from napari_aptdefect.pipeline.sequence import Evaporation
 from napari_aptdefect.pipeline.specimen import Described, joined
 from napari_aptdefect.pipeline.void_defects import Joint, join_voids
 from napari_aptdefect.stage import Stage
-
-_EVEN: Final = float(np.log10(2))  # anomaly at which an ion is of the matrix or not with equal chance
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +73,7 @@ def judge(
         floor = -np.inf
     else:
         fused = sights.fused
-        floor = max(sights.model.threshold(1 - params.clustering.gate_quantile), _EVEN)
+        floor = sights.model.threshold(1 - params.clustering.gate_quantile)
     clusters: Clusters = yield from job.run(
         "clustering",
         cluster(

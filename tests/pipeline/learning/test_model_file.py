@@ -29,22 +29,20 @@ def model() -> DefectModel:
     rng = np.random.default_rng(0)
     known = table(rng.normal(2, 3, (50, 6)))
     torch.manual_seed(0)
-    types, width = ("matrix", "void", "dislocation"), SMALL.embedding
-    one = np.ones(len(types))
-    classifier = SigmoidClassifier(
-        types,
-        tuple(f"embedding {i}" for i in range(width)),
-        np.zeros(width),
-        np.ones(width),
-        rng.normal(size=(len(types), width)),
-        0 * one,
-        one,
-        0 * one,
-        0 * one,
-    )
+    width = SMALL.embedding
+
+    def sigmoids(*types: str) -> SigmoidClassifier:
+        one = np.ones(len(types))
+        features = tuple(f"embedding {i}" for i in range(width))
+        weight = rng.normal(size=(len(types), width))
+        return SigmoidClassifier(
+            types, features, np.zeros(width), np.ones(width), weight, 0 * one, one, 0 * one, 0 * one
+        )
+
     network = DefectNetwork(SETS, 8, SMALL).eval()
     tail = np.array([[0.5, 0.1], [0.1, 0.4], [0.01, 1.0]])
-    return DefectModel(network, known.names, known.scaling(), SETS, classifier, tail, ("Ga", "N"), {"seed": 7})
+    gate, classifier = sigmoids("matrix"), sigmoids("void", "dislocation")
+    return DefectModel(network, known.names, known.scaling(), SETS, gate, classifier, tail, ("Ga", "N"), {"seed": 7})
 
 
 def test_what_is_read_is_what_was_written(model: DefectModel, tmp_path: Path) -> None:
@@ -58,6 +56,7 @@ def test_what_is_read_is_what_was_written(model: DefectModel, tmp_path: Path) ->
     for name, value in model.network.state_dict().items():
         torch.testing.assert_close(again.network.state_dict()[name], value, rtol=0, atol=0)
     np.testing.assert_array_equal(again.classifier.weight, model.classifier.weight)
+    np.testing.assert_array_equal(again.gate.weight, model.gate.weight)
     np.testing.assert_array_equal(again.scaling.center, model.scaling.center)
     np.testing.assert_array_equal(again.tail, model.tail)
     assert not again.network.training

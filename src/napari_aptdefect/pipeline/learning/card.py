@@ -86,7 +86,7 @@ def _classes(tests: list[Mapping[str, Any]], classes: tuple[str, ...]) -> str:
     rows = [
         (name.replace("_", " "), *(_mean(one[f"iou_{name}"]) for one in tests))
         for name in DEFECT_CLASSES
-        if name in classes
+        if name in (DEFECT_CLASSES[0], *classes)
     ]
     return markdown(("class", *(f"level {one['level']}" for one in tests)), rows)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -19,7 +19,7 @@ from napari_aptdefect.pipeline.benchmark.pool import run_tasks
 from napari_aptdefect.pipeline.benchmark.scenarios import Kind, WireRecipe
 from napari_aptdefect.pipeline.benchmark.splits import Split
 from napari_aptdefect.pipeline.benchmark.tasks import Results
-from napari_aptdefect.pipeline.learning.examination import LIMITS, Embedded, class_claims, examine, matrix_anomaly
+from napari_aptdefect.pipeline.learning.examination import LIMITS, Embedded, examine, matrix_anomaly
 from napari_aptdefect.pipeline.learning.inputs import feature_sets
 from napari_aptdefect.pipeline.learning.lessons import Lesson, lesson_task, load_lesson, make_lesson
 from napari_aptdefect.pipeline.learning.model_file import DefectModel
@@ -178,13 +178,15 @@ def course(
     yield Progress(92, 100, "embedding")
     seen = embedded(trained.network, train_on)
     del train_on
-    classifier = yield from scaled(
-        _classifier(seen, embedded(trained.network, validate_on), params, seed), 93, 96, lambda p: p.message
-    )
+    held = embedded(trained.network, validate_on)
+    gate = yield from scaled(_sigmoids(seen, held, params, seed, of_defects=False), 93, 94, lambda p: p.message)
+    classifier = yield from scaled(_sigmoids(seen, held, params, seed, of_defects=True), 94, 96, lambda p: p.message)
     calibrate_on = [labeled_cloud(one, scaling, device) for one in read(wires.calibration)]
     empty = embedded(trained.network, calibrate_on)
+    tail = np.stack([_TAIL, np.quantile(matrix_anomaly(gate, empty.embedding), 1 - _TAIL)], axis=1)
     yield Progress(97, 100, "test")
     tests = [embedded(trained.network, [labeled_cloud(one, scaling, device)]) for one in read(wires.test)]
+    model = DefectModel(trained.network.cpu(), names, scaling, sets, gate, classifier, tail, ("Ga", "N"), {})
     card = {
         "trained_on": "GaN nanowires of aptdefect simulate; main elements Ga and N; dopants Mg, In and Al",
         "splits": "wires of training, validation and test share neither seeds nor places, sizes or concentrations",
@@ -193,25 +195,31 @@ def course(
         "epochs": len(trained.history),
         "best_epoch": trained.best_epoch + 1,
         "validation_macro_f1": float(trained.history[trained.best_epoch, 1]),
-        "test": examine([class_claims(classifier, one.embedding)[0] for one in tests], tests, wires.test),
+        "test": examine([model.claims(one.embedding) for one in tests], tests, wires.test),
         "limits": list(LIMITS),
         "versions": versions(),
     }
-    tail = np.stack([_TAIL, np.quantile(matrix_anomaly(classifier, empty.embedding), 1 - _TAIL)], axis=1)
-    return DefectModel(trained.network.cpu(), names, scaling, sets, classifier, tail, ("Ga", "N"), card)
+    return replace(model, card=card)
 
 
-def _classifier(seen: Embedded, held: Embedded, params: CourseParams, seed: int) -> Stage[SigmoidClassifier]:
-    """Sigmoids over the embedding: fitted to the training wires, calibrated on the validation wires."""
+def _sigmoids(
+    seen: Embedded, held: Embedded, params: CourseParams, seed: int, *, of_defects: bool
+) -> Stage[SigmoidClassifier]:
+    """Sigmoids over the embedding: fitted to the training wires, calibrated on the validation wires.
+
+    Either that of the matrix, among all ions, or those of all classes of defects, among the ions of defects.
+    """
     present = np.unique(seen.label)
+    types = present[present > 0] if of_defects else present[present == 0]
     code = np.full(N_CLASSES, -1, np.int32)
-    code[present] = np.arange(len(present))
-    rng = np.random.default_rng([seed, 0x7A])
-    rows = held.natural_rows(rng)
+    code[types] = np.arange(len(types))
+    rows = held.natural_rows(np.random.default_rng([seed, 0x7A]))
+    fit_on = np.flatnonzero(seen.label > 0) if of_defects else np.arange(len(seen.label))
+    rows = rows[held.label[rows] > 0] if of_defects else rows
     found: SigmoidClassifier = yield from fit_classifier(
-        Labeled(seen.embedding, code[seen.label]),
+        Labeled(seen.embedding[fit_on], code[seen.label[fit_on]]),
         Labeled(held.embedding[rows], code[held.label[rows]]),
-        [DEFECT_CLASSES[i] for i in present],
+        [DEFECT_CLASSES[i] for i in types],
         [f"embedding {i + 1}" for i in range(seen.embedding.shape[1])],
         params.classifier,
         seed=seed,

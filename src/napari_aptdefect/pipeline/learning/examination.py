@@ -58,15 +58,22 @@ class Embedded:
 
 
 def matrix_anomaly(classifier: SigmoidClassifier, embedding: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Compute -log10 of the calibrated probability that ions are of the matrix, shape (N,), float32."""
-    odds = classifier.log_odds(embedding)[:, classifier.types.index(DEFECT_CLASSES[0])].astype(np.float64)
+    """Compute -log10 of the calibrated probability that ions are of the matrix, shape (N,), float32.
+
+    `classifier` has the matrix as its only type.
+    """
+    odds = classifier.log_odds(embedding)[:, 0].astype(np.float64)
     return np.asarray(np.logaddexp(0, -odds) / np.log(10), np.float32)
 
 
 def class_claims(
     classifier: SigmoidClassifier, embedding: NDArray[np.floating]
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Code of `DEFECT_CLASSES` that each ion is claimed to be of, shape (N,), and its probability, shape (N,)."""
+    """Code of `DEFECT_CLASSES` of the likeliest defect at each ion, shape (N,), and its probability, shape (N,).
+
+    Both hold for ions of defects: what is of the matrix has been left out before. The class is "unknown" where none is
+    likely enough.
+    """
     codes = np.array([*(DEFECT_CLASSES.index(name) for name in classifier.types), DEFECT_CLASSES.index("unknown")])
     claim, probability = classifier.claims(embedding)
     return codes[np.where(claim == UNKNOWN, len(codes) - 1, claim)].astype(np.int8), probability

@@ -23,9 +23,10 @@ class Sight:
     Parameters
     ----------
     class_idx
-        Shape (N,), int8: code of `DEFECT_CLASSES` of the likeliest class, "unknown" where none is likely enough.
+        Shape (N,), int8: code of `DEFECT_CLASSES` of the likeliest defect, "unknown" where none is likely enough, if it
+        is one at all.
     probability
-        Shape (N,), float32: calibrated probability of the likeliest class.
+        Shape (N,), float32: calibrated probability of that class, if it is a defect.
     anomaly
         Shape (N,), float32: -log10 of the calibrated probability that the ion is one of the matrix.
     embedding
@@ -73,11 +74,8 @@ class Sights:
 
     @property
     def natures(self) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-        """Codes of `DEFECT_CLASSES` of the ions, -1 for the matrix."""
-        mine, theirs = (
-            np.where(one.class_idx == 0, -1, one.class_idx).astype(np.int16) for one in (self.mine, self.theirs)
-        )
-        return mine, theirs
+        """Codes of `DEFECT_CLASSES` of what the ions are, if they are of a defect."""
+        return self.mine.class_idx.astype(np.int16), self.theirs.class_idx.astype(np.int16)
 
 
 def joined_sights(parts: Sequence[Sight]) -> Sight:
@@ -135,4 +133,4 @@ def embed(
 def judge(model: DefectModel, embedding: NDArray[np.float32], attention: NDArray[np.float32]) -> Sight:
     """Name ions by their embedding."""
     class_idx, probability = class_claims(model.classifier, embedding)
-    return Sight(class_idx, probability, matrix_anomaly(model.classifier, embedding), embedding, attention)
+    return Sight(class_idx, probability, matrix_anomaly(model.gate, embedding), embedding, attention)
