@@ -39,7 +39,7 @@ def described(xyz: np.ndarray, kind: np.ndarray, workers: int | None = 1) -> dic
 def deep(xyz: np.ndarray, margin_nm: float = 1.2) -> np.ndarray:
     z = xyz[:, 2]
     inside = (z > z.min() + margin_nm) & (z < z.max() - margin_nm)
-    return inside & (np.hypot(xyz[:, 0], xyz[:, 1]) < HALF_NM - margin_nm)
+    return np.asarray(inside & (np.hypot(xyz[:, 0], xyz[:, 1]) < HALF_NM - margin_nm))
 
 
 def nearest_to_middle(xyz: np.ndarray, rows: np.ndarray) -> int:

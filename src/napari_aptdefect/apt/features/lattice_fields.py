@@ -136,7 +136,7 @@ def _ridges(frame: Frame, size: NDArray[np.float32]) -> tuple[NDArray[np.float64
 
     def shift(low: NDArray[np.float32], high: NDArray[np.float32]) -> NDArray[np.float64]:
         curved = np.minimum(low + high - 2 * at, -1e-9)
-        return np.clip((low - high) / (2 * curved), -0.5, 0.5).astype(np.float64)
+        return np.asarray(np.clip((low - high) / (2 * curved), -0.5, 0.5), np.float64)
 
     x = i + 0.5 + shift(size[i - 1, j, k], size[i + 1, j, k])
     y = j + 0.5 + shift(size[i, j - 1, k], size[i, j + 1, k])
