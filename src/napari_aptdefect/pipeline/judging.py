@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +17,26 @@ from napari_aptdefect.apt.normalize import Normalized
 from napari_aptdefect.apt.ranging import MassBackground, Ranging
 from napari_aptdefect.apt.reference import Reference
 from napari_aptdefect.apt.voids import Voids
-from napari_aptdefect.data import DEFECT_CLASSES, IonCloud
+from napari_aptdefect.data import DEFECT_CLASSES, IonCloud, NeighborGraph
 from napari_aptdefect.data.hull import SpecimenHull
 from napari_aptdefect.pipeline.job import Job
-from napari_aptdefect.pipeline.learning.sight import Sights
+from napari_aptdefect.pipeline.learning.sight import Sight, Sights
 from napari_aptdefect.pipeline.sequence import Evaporation
 from napari_aptdefect.pipeline.specimen import Described, joined
 from napari_aptdefect.pipeline.void_defects import Joint, join_voids
 from napari_aptdefect.stage import Stage
+
+_VACANCY: Final = DEFECT_CLASSES.index("vacancy")
+_VOID: Final = DEFECT_CLASSES.index("void")
+_RIGHT_IONS: Final = 20.0  # fewer expected ions of its class make no defect
+_NOTHING: Final = np.zeros(0, np.float32)
+_NO_CHANCE: Final = Chance(
+    _NOTHING,
+    _NOTHING.astype(np.int16),
+    _NOTHING.astype(np.bool_),
+    NeighborGraph(np.zeros(1, np.int64), _NOTHING.astype(np.int32), _NOTHING),
+)
+"""What stands out by chance above a model's cut: next to nothing, as its wires without defects have shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,20 +73,23 @@ def judge(
     """Fuse the features, cluster what stands out, and join it into defects.
 
     With a model, its embedding takes the place of the fused features, its anomaly that of theirs, and the classes it
-    gives the ions that of names after evidence and shape. What chance does is known from the references either way,
-    and from wires without defects where the model was calibrated on them. The anomaly of an ion that the checks weigh
-    down counts for as much less.
+    gives the ions that of names after evidence and shape. What chance does is known from the references; with a model
+    from the wires without defects that it was calibrated on. The anomaly of an ion that the checks weigh down counts
+    for as much less.
     """
+    if sights is None:
+        found = yield from _without_model(job, gathered, weight)
+    else:
+        found = yield from _by_model(job, gathered, weight, sights)
+    return found
+
+
+def _without_model(job: Job, gathered: Gathered, weight: NDArray[np.float32]) -> Stage[tuple[Fused, Clusters, Joint]]:
     params, measured = job.params, gathered.measured
     near, (far, far_graph) = measured.features, joined(gathered.by_chance)
-    if sights is None:
-        fused: Fused = yield from job.run(
-            "fusion", fuse(near.sets, far.sets, near.judged, far.judged, params.fusion), 80, 81
-        )
-        floor = -np.inf
-    else:
-        fused = sights.fused
-        floor = sights.model.threshold(1 - params.clustering.gate_quantile)
+    fused: Fused = yield from job.run(
+        "fusion", fuse(near.sets, far.sets, near.judged, far.judged, params.fusion), 80, 81
+    )
     clusters: Clusters = yield from job.run(
         "clustering",
         cluster(
@@ -81,45 +97,100 @@ def judge(
             Candidates(fused.reference_vectors, fused.reference_anomaly, far.judged),
             params.clustering,
             seed=job.seed,
-            floor=floor,
         ),
         81,
         86,
     )
-    anomaly = fused.anomaly * weight
-    stands_out = (clusters.label >= 0) & ((weight == 1) | (anomaly > clusters.threshold))
-    mine, theirs = (near.nature, far.nature) if sights is None else sights.natures
-    evidence = _evidence(gathered, anomaly, np.where(stands_out, mine, np.int16(-1)), by_class=sights is not None)
-    by_nature = np.where(clusters.reference_label >= 0, theirs, np.int16(-1))
+    anomaly, stands_out = _standing_out(fused.anomaly, weight, clusters)
+    evidence = _evidence(gathered, anomaly, np.where(stands_out, near.nature, np.int16(-1)), near.strength)
+    by_nature = np.where(clusters.reference_label >= 0, far.nature, np.int16(-1))
     share = sum(one.share for one in gathered.references)
     chance = Chance(fused.reference_anomaly, by_nature, far.judged, far_graph, share)
     defects: Defects = yield from job.run(
-        "defects",
-        find_defects(
-            evidence,
-            measured.graph,
-            chance,
-            clusters.threshold,
-            params.defects,
-            classes=None if sights is None else DEFECT_CLASSES,
-        ),
-        86,
-        88,
+        "defects", find_defects(evidence, measured.graph, chance, clusters.threshold, params.defects), 86, 88
     )
     return fused, clusters, join_voids(defects, gathered.voids, evidence, params.defects, params.voids.false_alarms)
 
 
+def _by_model(
+    job: Job, gathered: Gathered, weight: NDArray[np.float32], sights: Sights
+) -> Stage[tuple[Fused, Clusters, Joint]]:
+    params, near, seen = job.params, gathered.measured.features, sights.mine
+    threshold = max(sights.model.cut, sights.model.threshold(1 - params.clustering.gate_quantile))
+    clusters: Clusters = yield from job.run(
+        "clustering",
+        cluster(
+            Candidates(seen.embedding, seen.anomaly, near.judged),
+            None,
+            params.clustering,
+            seed=job.seed,
+            threshold=threshold,
+        ),
+        80,
+        86,
+    )
+    anomaly, stands_out = _standing_out(seen.anomaly, weight, clusters)
+    nature = np.where(stands_out, seen.class_idx, -1).astype(np.int16)
+    evidence = _evidence(gathered, anomaly, nature, np.ones_like(near.strength))  # the model has drawn the borders
+    defects: Defects = yield from job.run(
+        "defects",
+        find_defects(evidence, gathered.measured.graph, _NO_CHANCE, threshold, params.defects, classes=DEFECT_CLASSES),
+        86,
+        88,
+    )
+    joint = join_voids(_weighed(defects, seen), gathered.voids, evidence, params.defects, params.voids.false_alarms)
+    return sights.fused, clusters, _named_voids(joint, nature)
+
+
+def _weighed(defects: Defects, seen: Sight) -> Defects:
+    """Give defects the mean probability of their class over their ions, and drop those that expect too few right ones.
+
+    What is left of a defect that was cut by the border of another class is small and unlikely at once.
+    """
+    kept = [one for one in defects.defects if float(seen.probability[one.rows].sum()) >= _RIGHT_IONS]
+    kept = [replace(one, probability=float(seen.probability[one.rows].mean())) for one in kept]
+    kept.sort(key=lambda one: -one.probability)
+    instance, class_idx = np.zeros_like(defects.instance), np.zeros_like(defects.class_idx)
+    probability = np.zeros_like(defects.probability)
+    for number, one in enumerate(kept, 1):
+        instance[one.rows] = number
+        class_idx[one.rows] = DEFECT_CLASSES.index(one.defect_class)
+        probability[one.rows] = seen.probability[one.rows]
+    n_rejected = defects.n_rejected + len(defects.defects) - len(kept)
+    return Defects(tuple(kept), instance, class_idx, probability, n_rejected)
+
+
+def _named_voids(joint: Joint, nature: NDArray[np.int16]) -> Joint:
+    """Call a void of the particle filter a vacancy cluster where the model does so for most of its ions."""
+    every, class_idx = list(joint.defects.defects), joint.defects.class_idx.copy()
+    for number in joint.void_defect[joint.void_defect > 0].tolist():
+        one = every[number - 1]
+        named = nature[one.rows]
+        if np.count_nonzero(named == _VACANCY) > np.count_nonzero(named == _VOID):
+            every[number - 1] = replace(one, defect_class=DEFECT_CLASSES[_VACANCY])
+            class_idx[joint.defects.instance == number] = _VACANCY
+    return replace(joint, defects=replace(joint.defects, defects=tuple(every), class_idx=class_idx))
+
+
+def _standing_out(
+    anomaly: NDArray[np.float32], weight: NDArray[np.float32], clusters: Clusters
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Weighed anomaly, and which ions stand out with it."""
+    weighed = anomaly * weight
+    return weighed, (clusters.label >= 0) & ((weight == 1) | (weighed > clusters.threshold))
+
+
 def _evidence(
-    gathered: Gathered, anomaly: NDArray[np.float32], nature: NDArray[np.int16], *, by_class: bool
+    gathered: Gathered, anomaly: NDArray[np.float32], nature: NDArray[np.int16], strength: NDArray[np.float32]
 ) -> Evidence:
-    """What the search for defects needs to know; where a model has drawn the borders, strength draws none."""
+    """What the search for defects needs to know."""
     near, cells, normalized = gathered.measured.features, gathered.measured.cells, gathered.normalized
     xyz = gathered.xyz_nm
     return Evidence(
         xyz,
         anomaly,
         nature,
-        np.ones_like(near.strength) if by_class else near.strength,
+        strength,
         near.judged,
         near.enrichment,
         near.background_share,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -144,6 +144,51 @@ def fit_classifier(
     slope, offset = _calibrated(odds, valid_type, params.calibration)
     threshold = _thresholds(expit(slope * odds + offset), valid_type, params.share_right)
     return SigmoidClassifier(names, tuple(features), center, scale, weight, bias, slope, offset, threshold)
+
+
+def calibrated_classifier(
+    weight: NDArray[np.floating],
+    bias: NDArray[np.floating],
+    validation: Labeled,
+    types: Sequence[str],
+    features: Sequence[str],
+) -> SigmoidClassifier:
+    """Calibrate sigmoids whose weights have been learned elsewhere, such as the last layer of a network.
+
+    Parameters
+    ----------
+    weight, bias
+        Shape (T, d) and (T,): log-odds of each type are ``weight @ x + bias`` before calibration.
+    validation
+        Ions of other specimens, with the types as frequent as where the classifier will be used.
+    types
+        Names of the T types.
+    features
+        Names of the d columns.
+
+    Returns
+    -------
+    The classifier: slope and offset of each type's log-odds as in `fit_classifier` (`platt`); no claim of it is
+    "unknown".
+
+    Raises
+    ------
+    ShapeError
+        If names, weights and columns differ in number.
+    ParameterError
+        If names are not unique, or a type has no index.
+    EmptySelectionError
+        If there are no validation ions.
+    """
+    names = tuple(types)
+    x, index = _checked(validation, names, features, "validation")
+    width, n = len(tuple(features)), len(names)
+    zero, one = np.zeros(n), np.ones(n)
+    raw = SigmoidClassifier(
+        names, tuple(features), np.zeros(width), np.ones(width), np.asarray(weight), np.asarray(bias), one, zero, zero
+    )
+    slope, offset = _calibrated(raw.log_odds(x).astype(np.float64), index, "platt")
+    return replace(raw, slope=slope, offset=offset)
 
 
 def _checked(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from napari_aptdefect.apt.clustering.gate import Gate
 from napari_aptdefect.apt.clustering.spectral import SpectralParams, spectral_clusters
+from napari_aptdefect.errors import ParameterError
 from napari_aptdefect.stage import Progress, Stage, param, scaled
 
 
@@ -67,24 +67,29 @@ class Candidates:
 
 def cluster(
     measured: Candidates,
-    reference: Candidates,
+    reference: Candidates | None,
     params: ClusteringParams | None = None,
     *,
     seed: int = 0,
-    floor: float = -math.inf,
+    threshold: float | None = None,
 ) -> Stage[Clusters]:
     """Gate the ions by anomaly, then sort those that stand out into types.
 
     Parameters
     ----------
     measured, reference
-        The ions of the measured and of the reference specimen.
+        The ions of the measured and of the reference specimen; no reference where the threshold is given.
     params
         Parameters; the defaults when None.
     seed
         Seed of the random numbers.
-    floor
-        Anomaly that the threshold does not fall below, whatever the reference shows.
+    threshold
+        Anomaly above which an ion stands out, where it is known already.
+
+    Raises
+    ------
+    ParameterError
+        If there is neither a reference nor a threshold.
 
     Notes
     -----
@@ -94,11 +99,15 @@ def cluster(
     """
     params = params or ClusteringParams()
     yield Progress(0, 100, "gate")
-    gate = Gate.fit(reference.anomaly[reference.judged])
-    threshold = max(gate.threshold(1 - params.gate_quantile), floor)
+    if threshold is None:
+        if reference is None:
+            raise ParameterError("give a reference, or the anomaly above which an ion stands out")
+        threshold = Gate.fit(reference.anomaly[reference.judged]).threshold(1 - params.gate_quantile)
     gated = np.flatnonzero(measured.judged & (measured.anomaly > threshold))
     label = np.full(len(measured.anomaly), -1, np.int32)
-    by_chance = np.where(reference.judged & (reference.anomaly > threshold), 0, -1).astype(np.int32)
+    by_chance = np.zeros(0, np.int32)
+    if reference is not None:
+        by_chance = np.where(reference.judged & (reference.anomaly > threshold), 0, -1).astype(np.int32)
     if len(gated) == 0:
         return Clusters(label, by_chance, threshold, ())
     found = yield from scaled(spectral_clusters(_directions(measured.vectors[gated]), params, seed=seed), 1, 100)

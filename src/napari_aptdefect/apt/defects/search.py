@@ -14,6 +14,7 @@ from napari_aptdefect.data import DEFECT_CLASSES, NeighborGraph
 from napari_aptdefect.stage import Progress, Stage
 
 _RIM = 0.5  # a group with less than this share of the anomaly of a group beside it is the rim of that one
+_SCRAP = 0.05  # a named group with less than this share of the ions of a group beside it is a misnamed scrap of it
 
 
 def find_defects(
@@ -72,9 +73,12 @@ def find_defects(
         if q[group] > params.false_discovery_rate:
             n_rejected += len(groups[group]) >= params.min_ions
             continue
-        peak = np.percentile(evidence.anomaly[groups[group]], 95)
-        rim = peak < _RIM * height[around(links, groups[group])].max(initial=0)
-        height[groups[group]] = peak
+        if classes is None:
+            size, least = float(np.percentile(evidence.anomaly[groups[group]], 95)), _RIM
+        else:
+            size, least = float(len(groups[group])), _SCRAP
+        rim = size < least * height[around(links, groups[group])].max(initial=0)
+        height[groups[group]] = size
         if rim:  # of a stronger defect beside it, not a defect of its own
             continue
         for rows in cores(graph, groups[group], evidence.strength, params):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from pydantic import field_validator
 
-from napari_aptdefect.apt.classify import ClassifyParams, Labeled, SigmoidClassifier, fit_classifier
+from napari_aptdefect.apt.classify import Labeled, SigmoidClassifier, calibrated_classifier
 from napari_aptdefect.apt.network.params import NetworkParams, TrainingParams
 from napari_aptdefect.data.defects import DEFECT_CLASSES
 from napari_aptdefect.data.feature_table import Scaling
@@ -19,7 +19,7 @@ from napari_aptdefect.pipeline.benchmark.pool import run_tasks
 from napari_aptdefect.pipeline.benchmark.scenarios import Kind, WireRecipe
 from napari_aptdefect.pipeline.benchmark.splits import Split
 from napari_aptdefect.pipeline.benchmark.tasks import Results
-from napari_aptdefect.pipeline.learning.examination import LIMITS, Embedded, examine, matrix_anomaly
+from napari_aptdefect.pipeline.learning.examination import LIMITS, Embedded, best_cut, examine, matrix_anomaly
 from napari_aptdefect.pipeline.learning.inputs import feature_sets
 from napari_aptdefect.pipeline.learning.lessons import Lesson, lesson_task, load_lesson, make_lesson
 from napari_aptdefect.pipeline.learning.model_file import DefectModel
@@ -76,9 +76,6 @@ class CourseParams(Params):
     lessons: LessonsParams = param(LessonsParams(), title="Lessons", description="Wires to learn from.")
     network: NetworkParams = param(NetworkParams(), title="Network", description="Its architecture.")
     training: TrainingParams = param(TrainingParams(epochs=14), title="Training", description="How it is trained.")
-    classifier: ClassifyParams = param(
-        ClassifyParams(share_right=0.5), title="Classifier", description="What names ions by their embedding."
-    )
 
 
 @dataclass(frozen=True)
@@ -176,17 +173,19 @@ def course(
         lambda p: p.message,
     )
     yield Progress(92, 100, "embedding")
-    seen = embedded(trained.network, train_on)
     del train_on
-    held = embedded(trained.network, validate_on)
-    gate = yield from scaled(_sigmoids(seen, held, params, seed, of_defects=False), 93, 94, lambda p: p.message)
-    classifier = yield from scaled(_sigmoids(seen, held, params, seed, of_defects=True), 94, 96, lambda p: p.message)
-    calibrate_on = [labeled_cloud(one, scaling, device) for one in read(wires.calibration)]
-    empty = embedded(trained.network, calibrate_on)
-    tail = np.stack([_TAIL, np.quantile(matrix_anomaly(gate, empty.embedding), 1 - _TAIL)], axis=1)
-    yield Progress(97, 100, "test")
-    tests = [embedded(trained.network, [labeled_cloud(one, scaling, device)]) for one in read(wires.test)]
-    model = DefectModel(trained.network.cpu(), names, scaling, sets, gate, classifier, tail, ("Ga", "N"), {})
+    network = trained.network.cpu()
+    held, empty, tests = (
+        [embedded(network, [labeled_cloud(one, scaling)]) for one in read(part)]
+        for part in (wires.validation, wires.calibration, wires.test)
+    )
+    yield Progress(97, 100, "classifier")
+    classifier = head_classifier(network, held, seed)
+    cut = best_cut(classifier, held, wires.validation)
+    anomaly = np.concatenate([matrix_anomaly(classifier, one.embedding) for one in empty])
+    tail = np.stack([_TAIL, np.quantile(anomaly, 1 - _TAIL)], axis=1)
+    yield Progress(98, 100, "test")
+    model = DefectModel(network, names, scaling, sets, classifier, cut, tail, ("Ga", "N"), {})
     card = {
         "trained_on": "GaN nanowires of aptdefect simulate; main elements Ga and N; dopants Mg, In and Al",
         "splits": "wires of training, validation and test share neither seeds nor places, sizes or concentrations",
@@ -202,29 +201,27 @@ def course(
     return replace(model, card=card)
 
 
-def _sigmoids(
-    seen: Embedded, held: Embedded, params: CourseParams, seed: int, *, of_defects: bool
-) -> Stage[SigmoidClassifier]:
-    """Sigmoids over the embedding: fitted to the training wires, calibrated on the validation wires.
+def head_classifier(network: DefectNetwork, held: Sequence[Embedded], seed: int = 0) -> SigmoidClassifier:
+    """Make the network's last layer sigmoids, calibrated on validation wires with the classes as frequent as there.
 
-    Either that of the matrix, among all ions, or those of all classes of defects, among the ions of defects.
+    The log-odds of a class against the matrix are linear in the embedding: the difference of their rows. Classes that
+    no validation wire holds can't be calibrated and are left out.
     """
-    present = np.unique(seen.label)
-    types = present[present > 0] if of_defects else present[present == 0]
+    weight, bias = (one.detach().numpy().astype(np.float64) for one in (network.head.weight, network.head.bias))
+    rng = np.random.default_rng([seed, 0x7A])
+    rows = [one.natural_rows(rng) for one in held]
+    x = np.concatenate([one.embedding[mine] for one, mine in zip(held, rows, strict=True)])
+    label = np.concatenate([one.label[mine] for one, mine in zip(held, rows, strict=True)])
+    types = np.flatnonzero(np.bincount(label, minlength=N_CLASSES)[1:]) + 1
     code = np.full(N_CLASSES, -1, np.int32)
     code[types] = np.arange(len(types))
-    rows = held.natural_rows(np.random.default_rng([seed, 0x7A]))
-    fit_on = np.flatnonzero(seen.label > 0) if of_defects else np.arange(len(seen.label))
-    rows = rows[held.label[rows] > 0] if of_defects else rows
-    found: SigmoidClassifier = yield from fit_classifier(
-        Labeled(seen.embedding[fit_on], code[seen.label[fit_on]]),
-        Labeled(held.embedding[rows], code[held.label[rows]]),
+    return calibrated_classifier(
+        weight[types] - weight[0],
+        bias[types] - bias[0],
+        Labeled(x, code[label]),
         [DEFECT_CLASSES[i] for i in types],
-        [f"embedding {i + 1}" for i in range(seen.embedding.shape[1])],
-        params.classifier,
-        seed=seed,
+        [f"embedding {i + 1}" for i in range(weight.shape[1])],
     )
-    return found
 
 
 def scaling_of(files: Sequence[Path], every: int = 4, step: int = 20) -> Scaling:

@@ -8,8 +8,9 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
-from napari_aptdefect.apt.classify import UNKNOWN, SigmoidClassifier
+from napari_aptdefect.apt.classify import SigmoidClassifier
 from napari_aptdefect.data.defects import DEFECT_CLASSES
 from napari_aptdefect.evaluate.intervals import student_interval
 from napari_aptdefect.evaluate.ions import IonScores
@@ -31,6 +32,10 @@ class Sample(Protocol):
     def label(self) -> NDArray[np.integer]: ...  # noqa: D102
     @property
     def stands_for(self) -> NDArray[np.float32]: ...  # noqa: D102
+
+
+_SUMMED: Final = ("macro_f1", "balanced_accuracy", "mean_iou")
+_THIRD: Final = 1 / 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +63,12 @@ class Embedded:
 
 
 def matrix_anomaly(classifier: SigmoidClassifier, embedding: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Compute -log10 of the calibrated probability that ions are of the matrix, shape (N,), float32.
+    """Compute -log10 of the probability that ions are of the matrix, shape (N,), float32.
 
-    `classifier` has the matrix as its only type.
+    P(matrix) = 1 / (1 + sum_t P_t / (1 - P_t)), from the calibrated odds of all classes of defects.
     """
-    odds = classifier.log_odds(embedding)[:, 0].astype(np.float64)
-    return np.asarray(np.logaddexp(0, -odds) / np.log(10), np.float32)
+    odds = classifier.log_odds(embedding).astype(np.float64)
+    return np.asarray(np.logaddexp(0, np.logaddexp.reduce(odds, axis=1)) / np.log(10), np.float32)
 
 
 def class_claims(
@@ -71,12 +76,34 @@ def class_claims(
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Code of `DEFECT_CLASSES` of the likeliest defect at each ion, shape (N,), and its probability, shape (N,).
 
-    Both hold for ions of defects: what is of the matrix has been left out before. The class is "unknown" where none is
-    likely enough.
+    Both hold for ions that are of a defect at all. The class is "unknown" where none has a third of the odds.
     """
-    codes = np.array([*(DEFECT_CLASSES.index(name) for name in classifier.types), DEFECT_CLASSES.index("unknown")])
-    claim, probability = classifier.claims(embedding)
-    return codes[np.where(claim == UNKNOWN, len(codes) - 1, claim)].astype(np.int8), probability
+    odds = classifier.log_odds(embedding).astype(np.float64)
+    share = np.exp(odds.max(axis=1) - np.logaddexp.reduce(odds, axis=1))
+    codes = np.array([DEFECT_CLASSES.index(name) for name in classifier.types])
+    named = np.where(share >= _THIRD, codes[odds.argmax(axis=1)], DEFECT_CLASSES.index("unknown"))
+    return named.astype(np.int8), expit(odds.max(axis=1)).astype(np.float32)
+
+
+def claims_above(classifier: SigmoidClassifier, embedding: NDArray[np.floating], cut: float) -> NDArray[np.int8]:
+    """Codes of `DEFECT_CLASSES`, shape (N,), int8: the likeliest defect where the anomaly is above a cut, else 0."""
+    named, _ = class_claims(classifier, embedding)
+    return np.where(matrix_anomaly(classifier, embedding) > cut, named, 0).astype(np.int8)
+
+
+def best_cut(classifier: SigmoidClassifier, wires: Sequence[Embedded], recipes: Sequence[WireRecipe]) -> float:
+    """Anomaly above which claims are best: the largest sum of macro-F1, balanced accuracy and mean IoU over all wires.
+
+    Balanced accuracy alone would call the surroundings of every defect a defect, macro-F1 and IoU alone give up the
+    faint ones; the sum does neither.
+    """
+    tried = {float(-np.log10(1 - p)): p for p in np.arange(0.05, 0.8, 0.05)}
+
+    def score(cut: float) -> float:
+        levels = examine([claims_above(classifier, one.embedding, cut) for one in wires], wires, recipes)
+        return sum(one["wires"] * one[name]["mean"] for one in levels for name in _SUMMED)
+
+    return max(tried, key=score)
 
 
 def examine(

@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from napari_aptdefect.apt.classify import SigmoidClassifier
 from napari_aptdefect.data.feature_table import FeatureTable, Scaling
 from napari_aptdefect.errors import AptDefectError, FormatError, MissingFileError, ParameterError
-from napari_aptdefect.pipeline.learning.examination import class_claims, matrix_anomaly
+from napari_aptdefect.pipeline.learning.examination import claims_above
 
 if TYPE_CHECKING:
     from napari_aptdefect.apt.network.model import DefectNetwork
 
 _FORMAT: Final = "aptdefect-model-1"
 _KEY: Final = "aptdefect"
-GATE: Final = 1e-3
-"""Share of the ions of wires without defects that pass the gate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +38,10 @@ class DefectModel:
         How they are standardized.
     sets
         Columns of each feature set.
-    gate
-        The calibrated sigmoid of the matrix over the embedding: what is likely of the matrix is left out.
     classifier
-        One calibrated sigmoid per class of defects over the embedding, for ions that are not of the matrix.
+        One calibrated sigmoid per class of defects over the embedding.
+    cut
+        Anomaly above which an ion is of a defect: the one that did best on the validation wires.
     tail
         Shape (K, 2), float64: shares of the ions of wires without defects, falling, and the anomaly that they exceed.
     elements
@@ -56,8 +54,8 @@ class DefectModel:
     columns: tuple[str, ...]
     scaling: Scaling
     sets: Mapping[str, Sequence[int]]
-    gate: SigmoidClassifier
     classifier: SigmoidClassifier
+    cut: float
     tail: NDArray[np.float64]
     elements: tuple[str, str]
     card: Mapping[str, Any]
@@ -81,14 +79,9 @@ class DefectModel:
         """Anomaly that this share of the ions of wires without defects exceeds; none rarer than known is told."""
         return float(np.interp(-np.log(share), -np.log(self.tail[:, 0]), self.tail[:, 1]))
 
-    def claims(self, embedding: NDArray[np.float32], share: float = GATE) -> NDArray[np.int8]:
-        """Name ions one by one: codes of `DEFECT_CLASSES`, shape (N,), int8.
-
-        `share` of the ions of wires without defects are named anything but matrix.
-        """
-        named, _ = class_claims(self.classifier, embedding)
-        out = matrix_anomaly(self.gate, embedding) > self.threshold(share)
-        return np.where(out, named, 0).astype(np.int8)
+    def claims(self, embedding: NDArray[np.float32]) -> NDArray[np.int8]:
+        """Name ions one by one: codes of `DEFECT_CLASSES`, shape (N,), int8."""
+        return claims_above(self.classifier, embedding, self.cut)
 
     def prepare(self, table: FeatureTable) -> FeatureTable:
         """Take the model's columns of a table, in its order.
@@ -112,7 +105,7 @@ class DefectModel:
         import torch
         from safetensors.torch import save
 
-        sigmoids = {"gate": self.gate.state(), "classifier": self.classifier.state()}
+        arrays, classifier = self.classifier.state()
         about = {
             "format": _FORMAT,
             "network": self.network.params.model_dump(mode="json"),
@@ -120,13 +113,13 @@ class DefectModel:
             "center": self.scaling.center.tolist(),
             "scale": self.scaling.scale.tolist(),
             "sets": {name: list(columns) for name, columns in self.sets.items()},
-            **{name: about for name, (_, about) in sigmoids.items()},
+            "classifier": classifier,
+            "cut": self.cut,
             "elements": list(self.elements),
             "card": dict(self.card),
         }
         tensors = {f"network.{k}": v.detach().cpu().contiguous() for k, v in self.network.state_dict().items()}
-        for part, (arrays, _) in sigmoids.items():
-            tensors |= {f"{part}.{name}": torch.from_numpy(value.copy()) for name, value in arrays.items()}
+        tensors |= {f"classifier.{name}": torch.from_numpy(value.copy()) for name, value in arrays.items()}
         tensors["tail"] = torch.from_numpy(np.ascontiguousarray(self.tail, np.float64))
         partial = path.with_name(path.name + ".part")
         partial.write_bytes(save(tensors, {_KEY: json.dumps(about)}))
@@ -147,16 +140,15 @@ class DefectModel:
         from napari_aptdefect.apt.network.model import DefectNetwork
         from napari_aptdefect.apt.network.params import NetworkParams
 
-        parts: dict[str, dict[str, Any]] = {"network": {}, "gate": {}, "classifier": {}}
+        parts: dict[str, dict[str, Any]] = {"network": {}, "classifier": {}}
         for name, value in tensors.items():
             first, _, rest = name.partition(".")
             if rest:
                 parts[first][rest] = value
         try:
             sets = {name: tuple(columns) for name, columns in about["sets"].items()}
-            gate, classifier = (
-                SigmoidClassifier.from_state({name: value.numpy() for name, value in parts[part].items()}, about[part])
-                for part in ("gate", "classifier")
+            classifier = SigmoidClassifier.from_state(
+                {name: value.numpy() for name, value in parts["classifier"].items()}, about["classifier"]
             )
             network = DefectNetwork(
                 sets, len(parts["network"]["head.bias"]), NetworkParams.model_validate(about["network"])
@@ -168,8 +160,8 @@ class DefectModel:
                 tuple(about["columns"]),
                 Scaling(np.array(about["center"], np.float64), np.array(about["scale"], np.float64)),
                 sets,
-                gate,
                 classifier,
+                float(about["cut"]),
                 tensors["tail"].numpy(),
                 (heavy, light),
                 about["card"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,43 +44,19 @@ class Sight:
 
 @dataclass(frozen=True, eq=False)
 class Sights:
-    """What a model sees in a specimen and in its references.
-
-    Parameters
-    ----------
-    model
-        The model.
-    mine
-        What it sees in the specimen.
-    theirs
-        What it sees in all references together.
-    """
+    """A model, and what it sees in a specimen."""
 
     model: DefectModel
     mine: Sight
-    theirs: Sight
 
     @property
     def fused(self) -> Fused:
-        """The embedding in place of the fused features."""
+        """The embedding in place of the fused features, without a reference."""
         structural, compositional, spatial = self.model.fusion_weights
+        seen = self.mine
         return Fused(
-            self.mine.embedding,
-            self.theirs.embedding,
-            self.mine.anomaly,
-            self.theirs.anomaly,
-            (structural, compositional, spatial),
+            seen.embedding, seen.embedding[:0], seen.anomaly, seen.anomaly[:0], (structural, compositional, spatial)
         )
-
-    @property
-    def natures(self) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-        """Codes of `DEFECT_CLASSES` of what the ions are, if they are of a defect."""
-        return self.mine.class_idx.astype(np.int16), self.theirs.class_idx.astype(np.int16)
-
-
-def joined_sights(parts: Sequence[Sight]) -> Sight:
-    """What was seen in several clouds as of one."""
-    return Sight(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(Sight)))
 
 
 def look(
@@ -133,4 +109,4 @@ def embed(
 def judge(model: DefectModel, embedding: NDArray[np.float32], attention: NDArray[np.float32]) -> Sight:
     """Name ions by their embedding."""
     class_idx, probability = class_claims(model.classifier, embedding)
-    return Sight(class_idx, probability, matrix_anomaly(model.gate, embedding), embedding, attention)
+    return Sight(class_idx, probability, matrix_anomaly(model.classifier, embedding), embedding, attention)
