@@ -29,6 +29,7 @@ RESOLVED: Final = 0.5
 _BLOCK: Final = 8192
 _SAMPLE: Final = 20_000
 _DEEP_NM: Final = 1.0
+_DOPANT: Final = 2
 _ORDER: Final = 5
 _MISSING: Final = bonds.N_LOCAL
 _TOLERANCE: Final = 0.35  # the blur of the ideal instrument alone moves a bond by 15 %
@@ -112,12 +113,23 @@ def columns() -> tuple[FeatureColumn, ...]:
         (
             "lattice_line_nm",
             "nm",
-            f"distance to its nearest maximum, at most {fields.LINE_REACH_NM:g} nm",
+            f"distance to the nearest line of disorder, at most {fields.LINE_REACH_NM:g} nm",
             "min |r - l|",
         ),
-        ("lattice_line_height_log", "", "height of that maximum over the median strain", "ln"),
+        ("lattice_line_height_log", "", "disorder of the tetrahedra on that line over its lower quartile", "ln"),
+        (
+            "lattice_line_dopant_log",
+            "",
+            "dopants at the ion's distance from its line over those 1.5 to 2.5 nm from it; 0 far from lines",
+            "ln((n + 1/2) / (e + 1/2)) in a shell of 0.3 nm along the whole line",
+        ),
+        ("lattice_line_dopant_within", "", "share of their excess nearer to the line than the ion", "X(r) / X(1.4 nm)"),
+        ("lattice_line_dopant_sigma", "sigma", "their excess within 1.4 nm", "X / sqrt(e + 1)"),
     ]
-    return tuple(FeatureColumn(name, "structural", unit, text, how) for name, unit, text, how in found)
+    return tuple(
+        FeatureColumn(name, "compositional" if "dopant" in name else "structural", unit, text, how)
+        for name, unit, text, how in found
+    )
 
 
 def lattice_resolved(xyz_nm: NDArray[np.floating], kind: NDArray[np.integer]) -> float:
@@ -159,8 +171,8 @@ def describe_lattice(
     xyz_nm
         Positions, shape (N, 3), nm, z along the axis of the specimen; rows that are not finite stay missing.
     kind
-        Shape (N,): 0 for the heavier main element, 1 for the lighter, others above; these are taken to sit on the
-        sublattice across from most of their nearest neighbors.
+        Shape (N,): 0 for the heavier main element, 1 for the lighter, 2 for dopants, 3 for others; dopants and others
+        are taken to sit on the sublattice across from most of their nearest neighbors.
     out
         Shape (N, number of columns), float32, filled with NaN; written in place.
     workers
@@ -198,7 +210,9 @@ def describe_lattice(
     at += 8
     yield Progress(75, 100, "lattice: borders and lines")
     fields.change(lattice.splat, lattice.state, tree.xyz, values[:, at : at + 3])
-    fields.strain(lattice.splat, lattice.tensor, tree.xyz, values[:, at + 3 :])
+    at += 3
+    line = fields.strain(lattice.splat, lattice.tensor, values[:, _ORDER], tree.xyz, values[:, at : at + 5])
+    fields.line_dopants(values[:, at + 3], line, kinds[tree.order] == _DOPANT, values[:, at + 5 :])
     out[tree.order] = values
 
 

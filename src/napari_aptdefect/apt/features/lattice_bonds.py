@@ -31,6 +31,7 @@ _LONGEST_BONDS: Final = 1.5  # the contact along c of wurtzite, which is no bond
 _LEAST_ANGLE_COS: Final = 0.4
 _SHELL_BONDS: Final = 1.95
 CROWD_BONDS: Final = 1.33
+_SPLIT_BONDS: Final = 0.93
 CROWD: Final = (9, 4)  # ions within about a bond length, and like ones of them: 12 and 6 in an octahedral channel
 
 
@@ -208,7 +209,7 @@ def find_extra(
                 if side[near[row, e]] == side[row]:
                     other = near[row, e]
                     break
-            if other < 0 or offset(xyz, row, other)[3] > bond_nm:
+            if other < 0 or offset(xyz, row, other)[3] > _SPLIT_BONDS * bond_nm:
                 continue
             first = other if crowded[other] else row
             second = other

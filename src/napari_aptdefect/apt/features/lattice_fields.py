@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from napari_aptdefect.apt.features.lattice_gaps import joined
 from napari_aptdefect.fields import Frame
 
 VOXEL_NM: Final = 0.2
@@ -21,7 +22,10 @@ LINE_REACH_NM: Final = 2.5
 
 _LEAST: Final = 1e-3
 _RIDGE_VOXELS: Final = 7
-_RIDGE: Final = 4.0
+_RIDGE: Final = 1.16
+_WHOLE: Final = 0.7
+_SAME_LINE_NM: Final = 0.45
+_SHELL_NM: Final = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,12 @@ class Splat:
                 for c in range(filled.shape[1])
             ]
         )
+
+    def whole(self) -> NDArray[np.bool_]:
+        """Voxels with about as many ions around as elsewhere: not those at a surface or in a cavity."""
+        counts = np.bincount(self.cell, minlength=self.frame.n_voxels).astype(np.float32).reshape(self.frame.shape)
+        near = _smooth(counts, LINE_NM)
+        return np.asarray(near > _WHOLE * np.median(near[near > 0.1 * near.max()]))
 
     def means(self, values: NDArray[np.floating], sigma_nm: tuple[float, float]) -> NDArray[np.float32]:
         """Gaussian means, widths across and along the axis, shape (C, nx, ny, nz), of the ions with a value."""
@@ -104,11 +114,21 @@ def change(splat: Splat, state: NDArray[np.float32], xyz_nm: NDArray[np.float32]
     out[:, 2] = np.sqrt(np.maximum(-2 * (logs[0] - logs[1]) / (near**-2 - far**-2), 0))
 
 
-def strain(splat: Splat, tensor: NDArray[np.float32], xyz_nm: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    """Write the logarithm of the strain over two widths and along lines, and the nearest ridge of the latter.
+def strain(
+    splat: Splat,
+    tensor: NDArray[np.float32],
+    order: NDArray[np.float32],
+    xyz_nm: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> NDArray[np.int32]:
+    """Write the logarithm of the strain over two widths and along lines, and the nearest ridge of disorder along lines.
+
+    ``tensor``, shape (N, 6), holds the bonds of each ion and ``order``, shape (N,), the order of its tetrahedron, of
+    which the disorder is what is missing to 1.
 
     ``out``, shape (N, 5): three logarithms, distance to the nearest ridge, nm, at most `LINE_REACH_NM`, and the
-    logarithm of its height over the median.
+    logarithm of its height over the lower quartile. Returns the number of the line that this ridge belongs to, shape
+    (N,), -1 for none in reach.
     """
     away = tensor - np.nanmedian(tensor, axis=0)
     widths = (*((s, s) for s in STRAIN_NM), LINE_NM)
@@ -117,19 +137,66 @@ def strain(splat: Splat, tensor: NDArray[np.float32], xyz_nm: NDArray[np.float32
         mean = splat.means(away, sigma)
         size = np.sqrt((mean[:3] ** 2).sum(axis=0) + 2 * (mean[3:] ** 2).sum(axis=0))
         out[:, i] = splat.frame.sample(np.log(size + np.float32(1e-4)), xyz_nm)
-    place, height = _ridges(splat.frame, size)
+    disorder = splat.means(1 - order[:, None], LINE_NM)[0]
+    disorder[~splat.whole()] = 0
+    place, height = _ridges(splat.frame, disorder)
     out[:, 3], out[:, 4] = LINE_REACH_NM, 0.0
+    line = np.full(len(xyz_nm), -1, np.int32)
     if len(place):
         distance, which = cKDTree(place).query(xyz_nm, distance_upper_bound=LINE_REACH_NM)
         hit = np.isfinite(distance)
         out[hit, 3], out[hit, 4] = distance[hit], np.log(height[which[hit]])
+        line[hit] = joined(place, _SAME_LINE_NM)[which[hit]]
+    return line
+
+
+def line_dopants(
+    distance_nm: NDArray[np.float32], line: NDArray[np.int32], dopant: NDArray[np.bool_], out: NDArray[np.float32]
+) -> None:
+    """Write how the dopants lie about the line of each ion, counted along all of it; 0 far from lines; shape (N, 3).
+
+    Logarithm of their share in a shell of 0.3 nm around the ion's distance over that from 1.5 to 2.5 nm; share of the
+    excess within 1.4 nm that lies within the ion's distance; that excess in standard deviations.
+
+    Parameters
+    ----------
+    distance_nm, line
+        Shape (N,): distance to the nearest line, nm, and its number, -1 for none.
+    dopant
+        Shape (N,): which ions are dopants.
+    """
+    out[...] = 0.0
+    rows = np.flatnonzero(line >= 0)
+    if len(rows) == 0:
+        return
+    n_bins, n_lines = round(LINE_REACH_NM / _SHELL_NM), int(line.max()) + 1
+    shell = np.minimum((distance_nm[rows] / _SHELL_NM).astype(np.int64), n_bins - 1)
+    flat = line[rows] * n_bins + shell
+    everything, doped = (
+        np.bincount(flat, weight, n_lines * n_bins).reshape(n_lines, n_bins) for weight in (None, dopant[rows])
+    )
+    beyond, whole = round(1.5 / _SHELL_NM), round(1.4 / _SHELL_NM)
+    overall = dopant.mean() + 1e-6
+    usual = (doped[:, beyond:].sum(1) + 5) / (everything[:, beyond:].sum(1) + 5 / overall)
+    expected = everything * usual[:, None]
+
+    def three(values: NDArray[Any]) -> NDArray[Any]:
+        padded = np.pad(values, ((0, 0), (1, 1)))
+        return np.asarray(padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:])
+
+    ratio = np.log((three(doped) + 0.5) / (three(expected) + 0.5))
+    excess = np.cumsum(doped - expected, axis=1)
+    total = excess[:, whole - 1]
+    sigma = total / np.sqrt(expected[:, :whole].sum(1) + 1)
+    within = np.clip(excess / np.maximum(total, 1)[:, None], -1, 2)
+    out[rows, 0], out[rows, 1], out[rows, 2] = ratio[line[rows], shell], within[line[rows], shell], sigma[line[rows]]
 
 
 def _ridges(frame: Frame, size: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Maxima across the axis of a field, between voxels, shape (R, 3), nm, and their height over the median."""
-    median = float(np.median(size[size > 0])) if (size > 0).any() else 1.0
+    """Maxima across the axis of a field, between voxels, shape (R, 3), nm, and their height over its lower quartile."""
+    usual = float(np.quantile(size[size > 0], 0.25)) if (size > 0).any() else 1.0
     top = ndimage.maximum_filter(size, (_RIDGE_VOXELS, _RIDGE_VOXELS, 1))
-    i, j, k = np.nonzero((size == top) & (size > _RIDGE * median))
+    i, j, k = np.nonzero((size == top) & (size > _RIDGE * usual))
     inner = (i > 0) & (j > 0) & (i < size.shape[0] - 1) & (j < size.shape[1] - 1)
     i, j, k = i[inner], j[inner], k[inner]
     at = size[i, j, k]
@@ -141,4 +208,4 @@ def _ridges(frame: Frame, size: NDArray[np.float32]) -> tuple[NDArray[np.float64
     x = i + 0.5 + shift(size[i - 1, j, k], size[i + 1, j, k])
     y = j + 0.5 + shift(size[i, j - 1, k], size[i, j + 1, k])
     place = np.stack([x, y, k + 0.5], axis=1)
-    return np.asarray(frame.origin_nm + place * frame.voxel_nm, np.float64), at / median
+    return np.asarray(frame.origin_nm + place * frame.voxel_nm, np.float64), at / usual

@@ -19,6 +19,7 @@ _SAME_BONDS: Final = 0.6
 _JOINED_BONDS: Final = 2.1
 _SIDE_SHARE: Final = 0.2
 _LEAST_IONS: Final = 3
+_DENSE: Final = 6
 _SITES: Final = 8 * 3 ** (-1.5) * 2  # volume per ion of a tetrahedral lattice over the cubed bond length, times 2
 
 
@@ -72,16 +73,19 @@ class EmptySites:
 def empty_sites(pointed_nm: NDArray[np.floating], side: NDArray[np.int8], bond_nm: float) -> EmptySites:
     """Find empty sites from the places that single ions point at, shape (P, 3), nm, and the sublattice of each.
 
-    Several of them are one site. Groups that fewer than three ions point at are left out: where the blur has moved an
-    ion far from its site, that seems empty to the one or other neighbor.
+    Several of them are one site. Sites that one ion alone points at are left out, and groups that fewer than three
+    point at: where the blur or a strain has moved an ion far from its site, that seems empty to the one or other.
     """
-    if len(pointed_nm) == 0:
+    site = joined(pointed_nm, _SAME_BONDS * bond_nm)
+    twice = np.bincount(site)[site] > 1
+    if not twice.any():
         return EmptySites(np.empty((0, 3)), np.empty(0, np.int8), np.empty(0, np.int32))
-    site = _joined(pointed_nm, _SAME_BONDS * bond_nm)
+    pointed_nm, side = pointed_nm[twice], side[twice]
+    site = np.unique(site[twice], return_inverse=True)[1].astype(np.int32)
     n = np.bincount(site)
     place = np.stack([np.bincount(site, pointed_nm[:, a].astype(np.float64)) / n for a in range(3)], axis=1)
     light = (np.bincount(site, side) / n > 0.5).astype(np.int8)
-    group = _joined(place, _JOINED_BONDS * bond_nm)
+    group = _groups(place, _JOINED_BONDS * bond_nm)
     kept = np.bincount(group, n)[group] >= _LEAST_IONS
     return EmptySites(place[kept], light[kept], np.unique(group[kept], return_inverse=True)[1].astype(np.int32))
 
@@ -108,7 +112,30 @@ def find_cavities(
     return [_cavity(empty.place_nm[part], empty.side[part], trees, bond_nm) for part in parts]
 
 
-def _joined(places: NDArray[np.floating], reach: float) -> NDArray[np.int32]:
+def _groups(place_nm: NDArray[np.float64], reach_nm: float) -> NDArray[np.int32]:
+    """Join sites to groups: those amid many others first, then those beside these, then the rest among themselves.
+
+    A cavity would else hang together with the thin chains of empty sites that dislocations and boundaries leave.
+    """
+    tree = cKDTree(place_nm)
+    n_near = np.asarray(tree.query_ball_point(place_nm, reach_nm, return_length=True)) - 1
+    dense = n_near >= _DENSE
+    group = np.full(len(place_nm), -1, np.int32)
+    group[dense] = joined(place_nm[dense], reach_nm)
+    if dense.any():
+        sparse = np.flatnonzero(~dense)
+        distance, nearest = cKDTree(place_nm[dense]).query(place_nm[sparse], distance_upper_bound=reach_nm)
+        beside = np.isfinite(distance)
+        group[sparse[beside]] = group[dense][nearest[beside]]
+    rest = group < 0
+    group[rest] = joined(place_nm[rest], reach_nm) + group.max(initial=-1) + 1
+    return group
+
+
+def joined(places: NDArray[np.floating], reach: float) -> NDArray[np.int32]:
+    """Group of each place, shape (S,): those within reach of each other have the same number, from 0."""
+    if len(places) == 0:
+        return np.empty(0, np.int32)
     pairs = cKDTree(places).query_pairs(reach, output_type="ndarray")
     graph = sparse.coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(places),) * 2)
     return np.asarray(connected_components(graph, directed=False)[1])
