@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 N_CLASSES: Final = DEFECT_CLASSES.index("unknown")
 """Classes that can be learned: the matrix and all defects with a name."""
 
+_FALSE: Final = 1e-3  # share of the ions of wires without defects that may pass the cut
 _TAIL: Final = np.geomspace(0.5, 1e-5, 48)
 
 
@@ -181,9 +182,9 @@ def course(
     )
     yield Progress(97, 100, "classifier")
     classifier = head_classifier(network, held, seed)
-    cut = best_cut(classifier, held, wires.validation)
     anomaly = np.concatenate([matrix_anomaly(classifier, one.embedding) for one in empty])
     tail = np.stack([_TAIL, np.quantile(anomaly, 1 - _TAIL)], axis=1)
+    cut = max(best_cut(classifier, held, wires.validation), float(np.quantile(anomaly, 1 - _FALSE)))
     yield Progress(98, 100, "test")
     model = DefectModel(network, names, scaling, sets, classifier, cut, tail, ("Ga", "N"), {})
     card = {

@@ -101,7 +101,7 @@ def best_cut(classifier: SigmoidClassifier, wires: Sequence[Embedded], recipes: 
 
     def score(cut: float) -> float:
         levels = examine([claims_above(classifier, one.embedding, cut) for one in wires], wires, recipes)
-        return sum(one["wires"] * one[name]["mean"] for one in levels for name in _SUMMED)
+        return float(sum(one["wires"] * one[name]["mean"] for one in levels for name in _SUMMED))
 
     return max(tried, key=score)
 
