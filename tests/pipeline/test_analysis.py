@@ -17,7 +17,7 @@ from napari_aptdefect.io import read_cloud, read_ranges, write
 from napari_aptdefect.pipeline import AnalysisParams, RunFolder, analyze, load_params, rerun
 from napari_aptdefect.pipeline.finding import find
 from napari_aptdefect.pipeline.outputs import ion_columns
-from napari_aptdefect.pipeline.run_folder import ION_SCHEMA, UNRANGED
+from napari_aptdefect.pipeline.run_folder import ATTENTION, ION_SCHEMA, UNRANGED
 from napari_aptdefect.stage import drain
 
 _CLUSTER = np.array([6.0, 6.0, 6.0])
@@ -59,7 +59,7 @@ def run(specimen: Path) -> RunFolder:
 
 def test_ion_table_follows_the_contract(run: RunFolder, specimen: Path) -> None:
     table = run.ions()
-    assert table.schema.equals(ION_SCHEMA)
+    assert table.schema.equals(ION_SCHEMA.append(ATTENTION))  # Ga and N: the shipped model has looked
     raw = np.fromfile(specimen / "tip.pos", ">f4").reshape(-1, 4)
     assert table.num_rows == len(raw)
     np.testing.assert_array_equal(table["ion_idx"], np.arange(len(raw)))
@@ -101,7 +101,7 @@ def test_known_defects_are_found_and_nothing_else(run: RunFolder) -> None:
         row = found[name]
         position = [row[f"centroid_{axis}_nm"] for axis in "xyz"]
         np.testing.assert_allclose(position, center, atol=0.4)
-        assert row["probability"] > 0.95
+        assert row["probability"] > 0.75  # of the class, not only that it is no chance
         assert not row["touches_surface"]
         assert row["nearest_signature"] is None
     parts = {part["element"]: part for part in found["solute_cluster"]["composition"]}

@@ -25,7 +25,7 @@ from napari_aptdefect.pipeline.job import Job
 from napari_aptdefect.pipeline.judging import Gathered, judge
 from napari_aptdefect.pipeline.learning.choice import chosen_model, model_notes
 from napari_aptdefect.pipeline.learning.model_file import DefectModel
-from napari_aptdefect.pipeline.learning.sight import Sight, Sights, look
+from napari_aptdefect.pipeline.learning.sight import Sight, Sights, joined_sights, look
 from napari_aptdefect.pipeline.notes import range_notes, specimen_notes, void_notes
 from napari_aptdefect.pipeline.outputs import Found
 from napari_aptdefect.pipeline.params import AnalysisParams
@@ -130,10 +130,14 @@ def gather(job: Job, cloud: IonCloud, table: RangeTable, name: str, masses: Peak
 
 
 def _look(job: Job, model: DefectModel, gathered: Gathered) -> Stage[Sights]:
-    """Let a model look at the cloud."""
+    """Let a model look at the cloud and at its references."""
     ions = gathered.ranging.table.ions
-    seen: Sight = yield from job.run("network", look(model, gathered.xyz_nm, gathered.species_idx, ions), 78, 80)
-    return Sights(model, seen)
+    mine: Sight = yield from job.run("network", look(model, gathered.xyz_nm, gathered.species_idx, ions), 78, 79)
+    theirs = []
+    for one in gathered.references:
+        part = yield from job.run("network on the reference", look(model, one.xyz_nm, one.species_idx, ions), 79, 80)
+        theirs.append(part)
+    return Sights(model, mine, joined_sights(theirs))
 
 
 def conclude(job: Job, gathered: Gathered, sights: Sights | None = None) -> Stage[Found]:

@@ -17,7 +17,7 @@ from napari_aptdefect.apt.normalize import Normalized
 from napari_aptdefect.apt.ranging import MassBackground, Ranging
 from napari_aptdefect.apt.reference import Reference
 from napari_aptdefect.apt.voids import Voids
-from napari_aptdefect.data import DEFECT_CLASSES, IonCloud, NeighborGraph
+from napari_aptdefect.data import DEFECT_CLASSES, IonCloud
 from napari_aptdefect.data.hull import SpecimenHull
 from napari_aptdefect.pipeline.job import Job
 from napari_aptdefect.pipeline.learning.sight import Sight, Sights
@@ -29,14 +29,6 @@ from napari_aptdefect.stage import Stage
 _VACANCY: Final = DEFECT_CLASSES.index("vacancy")
 _VOID: Final = DEFECT_CLASSES.index("void")
 _RIGHT_IONS: Final = 20.0  # fewer expected ions of its class make no defect
-_NOTHING: Final = np.zeros(0, np.float32)
-_NO_CHANCE: Final = Chance(
-    _NOTHING,
-    _NOTHING.astype(np.int16),
-    _NOTHING.astype(np.bool_),
-    NeighborGraph(np.zeros(1, np.int64), _NOTHING.astype(np.int32), _NOTHING),
-)
-"""What stands out by chance above a model's cut: next to nothing, as its wires without defects have shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +65,9 @@ def judge(
     """Fuse the features, cluster what stands out, and join it into defects.
 
     With a model, its embedding takes the place of the fused features, its anomaly that of theirs, and the classes it
-    gives the ions that of names after evidence and shape. What chance does is known from the references; with a model
-    from the wires without defects that it was calibrated on. The anomaly of an ion that the checks weigh down counts
-    for as much less.
+    gives the ions that of names after evidence and shape. The cut that leaves the matrix out comes with the model:
+    the references hold the defects, smoothed, and would raise it. What groups chance makes of ions above the cut is
+    known from the references either way. The anomaly of an ion that the checks weigh down counts for as much less.
     """
     if sights is None:
         found = yield from _without_model(job, gathered, weight)
@@ -115,7 +107,7 @@ def _without_model(job: Job, gathered: Gathered, weight: NDArray[np.float32]) ->
 def _by_model(
     job: Job, gathered: Gathered, weight: NDArray[np.float32], sights: Sights
 ) -> Stage[tuple[Fused, Clusters, Joint]]:
-    params, near, seen = job.params, gathered.measured.features, sights.mine
+    params, near, seen, by_chance = job.params, gathered.measured.features, sights.mine, sights.theirs
     threshold = max(sights.model.cut, sights.model.threshold(1 - params.clustering.gate_quantile))
     clusters: Clusters = yield from job.run(
         "clustering",
@@ -132,9 +124,22 @@ def _by_model(
     anomaly, stands_out = _standing_out(seen.anomaly, weight, clusters)
     nature = np.where(stands_out, seen.class_idx, -1).astype(np.int16)
     evidence = _evidence(gathered, anomaly, nature, np.ones_like(near.strength))  # the model has drawn the borders
+    far, far_graph = joined(gathered.by_chance)
+    passed = far.judged & (by_chance.anomaly > threshold)
+    by_nature = np.where(passed, by_chance.class_idx, -1).astype(np.int16)
+    share = sum(one.share for one in gathered.references)
+    chance = Chance(by_chance.anomaly, by_nature, far.judged, far_graph, share)
     defects: Defects = yield from job.run(
         "defects",
-        find_defects(evidence, gathered.measured.graph, _NO_CHANCE, threshold, params.defects, classes=DEFECT_CLASSES),
+        find_defects(
+            evidence,
+            gathered.measured.graph,
+            chance,
+            threshold,
+            params.defects,
+            classes=DEFECT_CLASSES,
+            certain=seen.probability,
+        ),
         86,
         88,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_aptdefect.apt.defects.chance import false_discovery, local_chance
 from napari_aptdefect.apt.defects.groups import around, connected_groups, cores
@@ -14,6 +15,7 @@ from napari_aptdefect.data import DEFECT_CLASSES, NeighborGraph
 from napari_aptdefect.stage import Progress, Stage
 
 _RIM = 0.5  # a group with less than this share of the anomaly of a group beside it is the rim of that one
+_RATHER_RIGHT = 0.5
 _SCRAP = 0.05  # a named group with less than this share of the ions of a group beside it is a misnamed scrap of it
 
 
@@ -25,6 +27,7 @@ def find_defects(
     params: DefectsParams | None = None,
     *,
     classes: Sequence[str] | None = None,
+    certain: NDArray[np.float32] | None = None,
 ) -> Stage[Defects]:
     """Join ions that stand out into defects, keep those that chance does not explain, and name them.
 
@@ -41,8 +44,11 @@ def find_defects(
     params
         Parameters; the defaults when None.
     classes
-        Class that each nature stands for, where something has named the ions; by default evidence and shape of a
-        defect give its name.
+        Class that each nature stands for, where something has named the ions, and groups are compared with chance
+        groups of their own class; by default evidence and shape of a defect give its name.
+    certain
+        Calibrated probability of the class of each ion, shape (N,). A group that is rather right than wrong is kept
+        whatever chance makes: the reference holds large defects, smoothed, and their groups there are no chance.
 
     Notes
     -----
@@ -55,9 +61,15 @@ def find_defects(
     params = params or DefectsParams()
     yield Progress(0, 3, "connected groups")
     groups, mass = connected_groups(graph, evidence.nature, evidence.anomaly, threshold)
-    _, chance_mass = connected_groups(chance.graph, chance.nature, chance.anomaly, threshold)
+    by_chance, chance_mass = connected_groups(chance.graph, chance.nature, chance.anomaly, threshold)
     yield Progress(1, 3, "comparison with chance")
-    q = false_discovery(mass, chance_mass, chance.share)
+    if classes is None:
+        q = false_discovery(mass, chance_mass, chance.share)
+    else:
+        mine, theirs = _natures(evidence.nature, groups), _natures(chance.nature, by_chance)
+        q = np.ones(len(mass))
+        for nature in np.unique(mine):
+            q[mine == nature] = false_discovery(mass[mine == nature], chance_mass[theirs == nature], chance.share)
     probability = np.zeros(len(evidence.anomaly), np.float32)
     matrix = np.ones(len(evidence.anomaly))
     judged = evidence.judged
@@ -70,7 +82,8 @@ def find_defects(
     links = graph.matrix()
     n_rejected = 0
     for group in np.argsort(-mass, kind="stable"):
-        if q[group] > params.false_discovery_rate:
+        sure = certain is not None and float(certain[groups[group]].mean()) > _RATHER_RIGHT
+        if q[group] > params.false_discovery_rate and not sure:
             n_rejected += len(groups[group]) >= params.min_ions
             continue
         if classes is None:
@@ -89,3 +102,8 @@ def find_defects(
             probability[rows] = (1 - matrix[rows]) * (1 - q[group])
             class_idx[rows] = DEFECT_CLASSES.index(defect.defect_class)
     return Defects(tuple(defects), instance, class_idx, probability, n_rejected)
+
+
+def _natures(nature: NDArray[np.int16], groups: Sequence[NDArray[np.int64]]) -> NDArray[np.int16]:
+    """Nature of each group."""
+    return np.array([nature[rows[0]] for rows in groups], np.int16)

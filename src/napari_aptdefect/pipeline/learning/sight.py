@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,19 +44,38 @@ class Sight:
 
 @dataclass(frozen=True, eq=False)
 class Sights:
-    """A model, and what it sees in a specimen."""
+    """What a model sees in a specimen and in its references.
+
+    Parameters
+    ----------
+    model
+        The model.
+    mine
+        What it sees in the specimen.
+    theirs
+        What it sees in all references together.
+    """
 
     model: DefectModel
     mine: Sight
+    theirs: Sight
 
     @property
     def fused(self) -> Fused:
-        """The embedding in place of the fused features, without a reference."""
+        """The embedding in place of the fused features."""
         structural, compositional, spatial = self.model.fusion_weights
-        seen = self.mine
         return Fused(
-            seen.embedding, seen.embedding[:0], seen.anomaly, seen.anomaly[:0], (structural, compositional, spatial)
+            self.mine.embedding,
+            self.theirs.embedding,
+            self.mine.anomaly,
+            self.theirs.anomaly,
+            (structural, compositional, spatial),
         )
+
+
+def joined_sights(parts: Sequence[Sight]) -> Sight:
+    """What was seen in several clouds as of one."""
+    return Sight(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(Sight)))
 
 
 def look(
