@@ -37,7 +37,7 @@ def wire() -> ReadyWire:
     specimen = Specimen(zeros, np.zeros(_N, np.int16), ("Ga",), (), zeros[:, :1], None, None, core)
     nothing = Claim.from_labels(np.zeros(_N, np.int8), np.zeros(_N, np.int32))
     facts = {"defects": [{"defect": i, "kind": f"kind {i}"} for i in (1, 2, 3)]}
-    return ReadyWire("by hand", specimen, nothing, truth, core, facts)
+    return ReadyWire("by hand", specimen, nothing, None, truth, core, facts)
 
 
 def clustering(*groups: tuple[int, int], partition: bool = False) -> Clustering:
@@ -86,9 +86,8 @@ def test_a_claim_about_a_control_is_false_and_counted(wire: ReadyWire) -> None:
 
 def test_every_object_is_false_where_nothing_is(wire: ReadyWire) -> None:
     nothing = np.zeros(30, np.int32)
-    empty = ReadyWire(
-        "empty", wire.specimen, wire.named, Truth.from_labels(nothing.astype(np.int8), nothing), wire.core, {}
-    )
+    truth = Truth.from_labels(nothing.astype(np.int8), nothing)
+    empty = ReadyWire("empty", wire.specimen, wire.named, None, truth, wire.core, {})
     # One object lies outside the core and is not counted.
     scores = score_false(empty, clustering((0, 5), (10, 12), (20, 25)))
     assert (scores["n_false"], scores["n_ions"]) == (2, 30)

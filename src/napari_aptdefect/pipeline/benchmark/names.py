@@ -7,6 +7,6 @@ from typing import Final
 COORDINATES: Final = "coordinates + composition"
 FUSED: Final = "fused features"
 ANALYZE: Final = "aptdefect analyze"
-UNLEARNED: Final = "aptdefect analyze, no model"
+UNLEARNED: Final = "aptdefect analyze without model"
 BOUND: Final = "known-geometry bound"
 ALL_MATRIX: Final = "all matrix"

@@ -111,6 +111,8 @@ def _visible(truth: Truth, answer: Answer, core: NDArray[np.bool_]) -> dict[str,
     seen = truth.visible_only()
     if isinstance(answer, Claim):
         codes = answer.class_idx
+        if truth.bound is not None and seen.bound is not None and np.array_equal(codes, truth.bound.class_idx):
+            codes = seen.bound.class_idx  # the bound knows which targets it is asked for
     else:
         names = name_clusters(seen, answer.cluster[core])
         codes = names.classes(names.majority)
