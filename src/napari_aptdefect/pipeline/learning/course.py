@@ -76,7 +76,7 @@ class CourseParams(Params):
 
     lessons: LessonsParams = param(LessonsParams(), title="Lessons", description="Wires to learn from.")
     network: NetworkParams = param(NetworkParams(), title="Network", description="Its architecture.")
-    training: TrainingParams = param(TrainingParams(epochs=14), title="Training", description="How it is trained.")
+    training: TrainingParams = param(TrainingParams(epochs=10), title="Training", description="How it is trained.")
 
 
 @dataclass(frozen=True)
