@@ -18,6 +18,7 @@ import numpy as np
 from napari_aptdefect.pipeline.benchmark.pool import run_tasks
 from napari_aptdefect.pipeline.benchmark.tables import markdown
 from napari_aptdefect.pipeline.benchmark.tasks import Results
+from napari_aptdefect.pipeline.learning.card import mean_text
 from napari_aptdefect.pipeline.learning.course import CourseParams, Timetable, embedded, labeled_cloud
 from napari_aptdefect.pipeline.learning.examination import examine
 from napari_aptdefect.pipeline.learning.lessons import Lesson, lesson_task, load_lesson, make_lesson
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="work folder of aptdefect train")
     parser.add_argument("--model", type=Path, required=True, help="the trained network")
     parser.add_argument("--jobs", type=int, default=2, help="processes that make missing lessons")
-    parser.add_argument("--iterations", type=int, default=120, help="boosting iterations")
+    parser.add_argument("--iterations", type=int, default=40, help="boosting iterations")
     chosen = parser.parse_args()
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -98,7 +99,7 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
     rows = []
     for name, levels in found.items():
         for one in levels:
-            shown = [f"{one[key]['mean']:.3f} ± {(one[key]['high'] - one[key]['low']) / 2:.3f}" for _, key in scores]
+            shown = [mean_text(one[key]) for _, key in scores]
             rows.append((str(one["level"]), name, *shown, f"{one['claimed_of_empty']:.2%}"))
     rows.sort(key=lambda row: row[0])
     return markdown(("level", "method", *(title for title, _ in scores), "claimed of empty wires"), rows)

@@ -74,7 +74,7 @@ def _scores(tests: list[Mapping[str, Any]]) -> str:
     rows = [
         (
             str(one["level"]),
-            *(_mean(one[key]) for _, key in _SCORES),
+            *(mean_text(one[key]) for _, key in _SCORES),
             "-" if one["claimed_of_empty"] is None else f"{one['claimed_of_empty']:.3%}",
         )
         for one in tests
@@ -84,14 +84,21 @@ def _scores(tests: list[Mapping[str, Any]]) -> str:
 
 def _classes(tests: list[Mapping[str, Any]], classes: tuple[str, ...]) -> str:
     rows = [
-        (name.replace("_", " "), *(_mean(one[f"iou_{name}"]) for one in tests))
+        (name.replace("_", " "), *(mean_text(one[f"iou_{name}"]) for one in tests))
         for name in DEFECT_CLASSES
         if name in (DEFECT_CLASSES[0], *classes)
     ]
     return markdown(("class", *(f"level {one['level']}" for one in tests)), rows)
 
 
-def _mean(value: Mapping[str, Any]) -> str:
+def mean_text(value: Mapping[str, Any]) -> str:
+    """Write a mean with half its interval, as far as they are defined.
+
+    Examples
+    --------
+    >>> mean_text({"mean": 0.5, "low": 0.4, "high": 0.6}), mean_text({"mean": 0.5, "low": None, "high": None})
+    ('0.50 ± 0.10', '0.50')
+    """
     mean, low, high = (value[key] for key in ("mean", "low", "high"))
     if mean is None:
         return "-"
