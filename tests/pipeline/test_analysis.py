@@ -232,6 +232,17 @@ def test_rerun_refuses_changed_input(run: RunFolder, tmp_path: Path) -> None:
         drain(rerun(copy, tmp_path / "again"))
 
 
+def test_a_run_whose_model_has_changed_is_not_repeated(run: RunFolder, tmp_path: Path) -> None:
+    record = run.record
+    assert len(record["summary"]["model"]["sha256"]) == 64
+    record["summary"]["model"]["sha256"] = "0" * 64
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "run.json").write_text(json.dumps(record))
+    with pytest.raises(RunFolderError, match=r"gan\.safetensors .* has changed"):
+        drain(rerun(copy, tmp_path / "again"))
+
+
 def test_closing_cancels_and_leaves_nothing(specimen: Path, tmp_path: Path) -> None:
     job = analyze(specimen / "tip.pos", tmp_path / "run", ranges=specimen / "tip.rrng")
     seen = []

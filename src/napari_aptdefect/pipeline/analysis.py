@@ -21,6 +21,7 @@ from napari_aptdefect.pipeline.defect_topology import check_topology, defect_top
 from napari_aptdefect.pipeline.feature_tables import feature_table
 from napari_aptdefect.pipeline.finding import LEAST_IONS, find_with
 from napari_aptdefect.pipeline.job import Job
+from napari_aptdefect.pipeline.learning.choice import shipped_models
 from napari_aptdefect.pipeline.notes import consistency_note
 from napari_aptdefect.pipeline.outputs import Found, dictionaries, ion_columns, summarize, volumes
 from napari_aptdefect.pipeline.params import AnalysisParams, load_params
@@ -142,16 +143,30 @@ def rerun(run: Path, out: Path) -> Stage[RunFolder]:
         files[key] = path
     if "input" not in files:
         raise RunFolderError(f"{run}/run.json names no input file")
+    params = AnalysisParams.model_validate(record["parameters"])
+    _check_model(run, params, record["summary"].get("model"))
     result: RunFolder = yield from analyze(
         files["input"],
         out,
         ranges=files.get("ranges"),
         regions=[path for key, path in files.items() if key.startswith("regions")],
-        params=AnalysisParams.model_validate(record["parameters"]),
+        params=params,
         seed=int(record["seed"]),
         scheduler=record["scheduler"],
     )
     return result
+
+
+def _check_model(run: Path, params: AnalysisParams, used: Mapping[str, Any] | None) -> None:
+    """Make sure that the model which named the defects of a run is the one that would do so again."""
+    if used is None or "sha256" not in used:
+        return
+    files = [Path(params.model.path)] if params.model.path else list(shipped_models())
+    if not any(path.is_file() and sha256_of(path) == used["sha256"] for path in files):
+        raise RunFolderError(
+            f"the model {used['file']} that named the defects of the run {run} is gone or has changed; "
+            "run `aptdefect analyze`"
+        )
 
 
 def _regions(job: Job, paths: Sequence[Path]) -> dict[str, Region]:

@@ -26,6 +26,7 @@ from napari_aptdefect.pipeline.checks import consistency_summary, flag_columns
 from napari_aptdefect.pipeline.learning.model_file import DefectModel
 from napari_aptdefect.pipeline.learning.sight import Sights
 from napari_aptdefect.pipeline.params import AnalysisParams
+from napari_aptdefect.pipeline.record import sha256_of
 from napari_aptdefect.pipeline.run_folder import UNRANGED
 from napari_aptdefect.pipeline.sequence import Evaporation
 from napari_aptdefect.pipeline.specimen import Described
@@ -156,7 +157,8 @@ def summarize(found: Found, table: DefectTable, flags: NDArray[np.uint8]) -> dic
 
 def model_summary(model: DefectModel) -> dict[str, Any]:
     """What a run says of the model that named its defects."""
-    return {"elements": list(model.elements), "classes": list(model.classes), "card": dict(model.card)}
+    file = {} if model.path is None else {"file": model.path.name, "sha256": sha256_of(model.path)}
+    return {**file, "elements": list(model.elements), "classes": list(model.classes), "card": dict(model.card)}
 
 
 def _hull(hull: SpecimenHull, cells: VoronoiCells) -> dict[str, Any]:

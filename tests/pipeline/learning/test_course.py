@@ -15,7 +15,8 @@ from napari_aptdefect.errors import ParameterError
 from napari_aptdefect.pipeline.benchmark.scenarios import WireRecipe
 from napari_aptdefect.pipeline.benchmark.tasks import Results
 from napari_aptdefect.pipeline.benchmark.wires import true_arrays, truth_of
-from napari_aptdefect.pipeline.finding import find_both
+from napari_aptdefect.pipeline.finding import find, find_both
+from napari_aptdefect.pipeline.learning import choice
 from napari_aptdefect.pipeline.learning.course import CourseParams, LessonsParams, Timetable, course
 from napari_aptdefect.pipeline.learning.lessons import MATRIX_IONS, lesson_task, load_lesson
 from napari_aptdefect.pipeline.learning.model_file import DefectModel, read_card
@@ -127,6 +128,16 @@ def test_another_material_is_refused(seen: tuple[DefectModel, list[Progress]], t
     params = AnalysisParams.model_validate({"model": {"path": str(path)}, "reference": {"min_ions": 0}})
     with pytest.raises(ParameterError, match="trained on In-P"):
         drain(find_both(simulated.cloud, simulated.ranges, params))
+
+
+def test_a_cloud_too_large_for_the_grids_goes_without_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "_MOST_VOXELS", 1000.0)
+    recipe = WireRecipe("empty", "validation", 0, 1, "quick")
+    simulated = drain(simulate_gan_nanowire(recipe.params(), recipe.seed))
+    params = AnalysisParams.model_validate({"reference": {"min_ions": 0}, "steps": {"voids": False, "hull": False}})
+    found = drain(find(simulated.cloud, simulated.ranges, params))
+    assert found.sights is None
+    assert any("the issues say why" in note for note in found.notes)
 
 
 def test_a_device_that_is_not_there(work: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
+import numpy as np
+
+from napari_aptdefect.apt.features.shapes import VOXEL_NM
 from napari_aptdefect.errors import Issue, ParameterError
 from napari_aptdefect.pipeline.learning.inputs import elements_of
 from napari_aptdefect.stage import Params, Progress, Stage, param
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
     from napari_aptdefect.pipeline.judging import Gathered
     from napari_aptdefect.pipeline.learning.model_file import DefectModel
     from napari_aptdefect.pipeline.learning.sight import Sights
+
+
+_MOST_VOXELS: Final = 2e7  # of which each takes about 500 bytes
 
 
 class ModelParams(Params):
@@ -55,10 +61,11 @@ def chosen_model(job: Job, gathered: Gathered) -> Stage[DefectModel | None]:
 
     try:
         main, _ = elements_of(gathered.ranging.table.ions, gathered.species_idx)
+        _check_size(gathered)
     except ParameterError as error:
         if params.path:
             raise
-        job.note("network", (Issue("no-model", f"no trained model was used: {error}", severity="info"),))
+        job.note("network", (Issue("no-model", f"no trained model was used: {error}"),))
         return None
     given = Path(params.path) if params.path else None
     for path in (given,) if given is not None else shipped_models():
@@ -74,10 +81,28 @@ def chosen_model(job: Job, gathered: Gathered) -> Stage[DefectModel | None]:
     return None
 
 
+def _check_size(gathered: Gathered) -> None:
+    """Make sure that the grids of the shapes fit in memory: those of the model's inputs are not made in tiles yet.
+
+    Raises
+    ------
+    ParameterError
+        If they don't.
+    """
+    voxels = float(np.prod(np.ptp(gathered.xyz_nm, axis=0).astype(float) / VOXEL_NM))
+    if voxels > _MOST_VOXELS:
+        raise ParameterError(
+            f"the specimen spans {voxels / 1e6:.0f} million voxels of the model's inputs, at most "
+            f"{_MOST_VOXELS / 1e6:.0f} million fit in memory; cut it along z, or switch the model off"
+        )
+
+
 def model_notes(job: Job, sights: Sights | None) -> list[str]:
     """How the names came about, in sentences."""
     if sights is None:
-        why = "as asked for" if job.params.model.use == "off" else "there is none for this material"
+        left_out = any(issue["code"] == "no-model" for issue in job.issues)
+        why = "the issues say why" if left_out else "there is none for this material"
+        why = "as asked for" if job.params.model.use == "off" else why
         return [
             f"No trained model was used ({why}): types come from clustering without labels, names from rules of thumb."
         ]

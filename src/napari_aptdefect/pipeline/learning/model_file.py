@@ -48,6 +48,8 @@ class DefectModel:
         The two main elements of the material it was trained on.
     card
         The model card: what it was trained and tested on, scores, limits; anything JSON can hold.
+    path
+        File it was read from.
     """
 
     network: DefectNetwork
@@ -59,6 +61,7 @@ class DefectModel:
     tail: NDArray[np.float64]
     elements: tuple[str, str]
     card: Mapping[str, Any]
+    path: Path | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -165,6 +168,7 @@ class DefectModel:
                 tensors["tail"].numpy(),
                 (heavy, light),
                 about["card"],
+                path,
             )
         except (AptDefectError, KeyError, RuntimeError, ValueError) as error:
             raise FormatError(path, expected="a whole model of aptdefect train", found=str(error)) from error
