@@ -72,6 +72,7 @@ class TestTruth:
         assert visible.bound.class_idx.tolist() == [0, CLUSTER, 0, 0, 0, 0]
         # found or not, the hidden void changes no score; on the whole truth it does
         found, blind = np.array([0, CLUSTER, 0, 0, VOID, VOID]), np.array([0, CLUSTER, 0, 0, 0, 0])
+        assert truth.visible_only(10.0).scored.tolist() == [True, False, True, False, False, False]
         scores = [score_ions(one, claim).macro_f1 for one in (visible, truth) for claim in (found, blind)]
         assert scores[0] == scores[1] == 1
         assert scores[2] == 1 > scores[3]

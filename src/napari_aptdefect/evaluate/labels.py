@@ -168,13 +168,14 @@ class Truth:
         """Class that each ion counts as: that of its target, matrix for controls and structures; shape (N,)."""
         return self._folded(self.row)
 
-    def visible_only(self) -> Truth:
+    def visible_only(self, least_d_prime: float = 0.0) -> Truth:
         """The same truth without the targets that no search can find: their ions and claims about them are left out.
 
-        Targets below the search bound become structures, so a claim about them is neither right nor wrong. What a
-        method finds is then compared with what can be found; `d_prime` of the others stays to look at.
+        Targets below the search bound, and those below a larger d' that is asked for, become structures, so a claim
+        about them is neither right nor wrong. What a method finds is then compared with what can be found; `d_prime`
+        of the others stays to look at.
         """
-        hidden = self.defects.is_target & ~self.defects.visible
+        hidden = self.defects.is_target & ~(self.defects.visible & (self.defects.d_prime >= least_d_prime))
         kept = np.append(~hidden, True)
         defects = TrueDefects(
             self.defects.number,

@@ -25,7 +25,7 @@ from napari_aptdefect.pipeline.job import Job
 from napari_aptdefect.pipeline.judging import Gathered, judge
 from napari_aptdefect.pipeline.learning.choice import chosen_model, model_notes
 from napari_aptdefect.pipeline.learning.model_file import DefectModel
-from napari_aptdefect.pipeline.learning.sight import Sight, Sights, joined_sights, look
+from napari_aptdefect.pipeline.learning.sight import Sight, Sights, joined_sights, look, nothing_seen
 from napari_aptdefect.pipeline.notes import range_notes, specimen_notes, void_notes
 from napari_aptdefect.pipeline.outputs import Found
 from napari_aptdefect.pipeline.params import AnalysisParams
@@ -133,6 +133,8 @@ def _look(job: Job, model: DefectModel, gathered: Gathered) -> Stage[Sights]:
     """Let a model look at the cloud and at its references."""
     ions = gathered.ranging.table.ions
     mine: Sight = yield from job.run("network", look(model, gathered.xyz_nm, gathered.species_idx, ions), 78, 79)
+    if model.for_lattice:
+        return Sights(model, mine, nothing_seen(model))
     theirs = []
     for one in gathered.references:
         part = yield from job.run("network on the reference", look(model, one.xyz_nm, one.species_idx, ions), 79, 80)

@@ -17,7 +17,7 @@ from napari_aptdefect.apt.normalize import Normalized
 from napari_aptdefect.apt.ranging import MassBackground, Ranging
 from napari_aptdefect.apt.reference import Reference
 from napari_aptdefect.apt.voids import Voids
-from napari_aptdefect.data import DEFECT_CLASSES, IonCloud
+from napari_aptdefect.data import DEFECT_CLASSES, IonCloud, NeighborGraph
 from napari_aptdefect.data.hull import SpecimenHull
 from napari_aptdefect.pipeline.job import Job
 from napari_aptdefect.pipeline.learning.sight import Sight, Sights
@@ -28,7 +28,7 @@ from napari_aptdefect.stage import Stage
 
 _VACANCY: Final = DEFECT_CLASSES.index("vacancy")
 _VOID: Final = DEFECT_CLASSES.index("void")
-_RIGHT_IONS: Final = 20.0  # fewer expected ions of its class make no defect
+_RIGHT_IONS: Final = 20.0  # fewer expected ions of its class make no defect, but where the lattice is resolved
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ def _without_model(job: Job, gathered: Gathered, weight: NDArray[np.float32]) ->
 def _by_model(
     job: Job, gathered: Gathered, weight: NDArray[np.float32], sights: Sights
 ) -> Stage[tuple[Fused, Clusters, Joint]]:
-    params, near, seen, by_chance = job.params, gathered.measured.features, sights.mine, sights.theirs
+    params, near, seen = job.params, gathered.measured.features, sights.mine
     threshold = max(sights.model.cut, sights.model.threshold(1 - params.clustering.gate_quantile))
     clusters: Clusters = yield from job.run(
         "clustering",
@@ -124,11 +124,9 @@ def _by_model(
     anomaly, stands_out = _standing_out(seen.anomaly, weight, clusters)
     nature = np.where(stands_out, seen.class_idx, -1).astype(np.int16)
     evidence = _evidence(gathered, anomaly, nature, np.ones_like(near.strength))  # the model has drawn the borders
-    far, far_graph = joined(gathered.by_chance)
-    passed = far.judged & (by_chance.anomaly > threshold)
-    by_nature = np.where(passed, by_chance.class_idx, -1).astype(np.int16)
-    share = sum(one.share for one in gathered.references)
-    chance = Chance(by_chance.anomaly, by_nature, far.judged, far_graph, share)
+    search, chance = params.defects, _chance_seen(gathered, sights, threshold)
+    if sights.model.for_lattice:
+        search = search.model_copy(update={"min_ions": search.min_lattice_ions})
     defects: Defects = yield from job.run(
         "defects",
         find_defects(
@@ -136,23 +134,37 @@ def _by_model(
             gathered.measured.graph,
             chance,
             threshold,
-            params.defects,
+            search,
             classes=DEFECT_CLASSES,
             certain=seen.probability,
         ),
         86,
         88,
     )
-    joint = join_voids(_weighed(defects, seen), gathered.voids, evidence, params.defects, params.voids.false_alarms)
+    weighed = _weighed(defects, seen, 1.0 if sights.model.for_lattice else _RIGHT_IONS)
+    joint = join_voids(weighed, gathered.voids, evidence, search, params.voids.false_alarms)
     return sights.fused, clusters, _named_voids(joint, nature)
 
 
-def _weighed(defects: Defects, seen: Sight) -> Defects:
+def _chance_seen(gathered: Gathered, sights: Sights, threshold: float) -> Chance:
+    """What the model sees in the references; nothing where it is for a resolved lattice, which none of them has."""
+    if sights.model.for_lattice:
+        none = np.zeros(0, np.float32)
+        unlinked = NeighborGraph(np.zeros(1, np.int64), np.zeros(0, np.int32), none)
+        return Chance(none, np.zeros(0, np.int16), np.zeros(0, np.bool_), unlinked)
+    far, far_graph = joined(gathered.by_chance)
+    passed = far.judged & (sights.theirs.anomaly > threshold)
+    nature = np.where(passed, sights.theirs.class_idx, -1).astype(np.int16)
+    share = sum(one.share for one in gathered.references)
+    return Chance(sights.theirs.anomaly, nature, far.judged, far_graph, share)
+
+
+def _weighed(defects: Defects, seen: Sight, right_ions: float) -> Defects:
     """Give defects the mean probability of their class over their ions, and drop those that expect too few right ones.
 
     What is left of a defect that was cut by the border of another class is small and unlikely at once.
     """
-    kept = [one for one in defects.defects if float(seen.probability[one.rows].sum()) >= _RIGHT_IONS]
+    kept = [one for one in defects.defects if float(seen.probability[one.rows].sum()) >= right_ions]
     kept = [replace(one, probability=float(seen.probability[one.rows].mean())) for one in kept]
     kept.sort(key=lambda one: -one.probability)
     instance, class_idx = np.zeros_like(defects.instance), np.zeros_like(defects.class_idx)

@@ -104,3 +104,15 @@ def test_claims_of_the_surface_are_dropped() -> None:
     assert inside.number.tolist() == [7]
     assert inside.probability.tolist() == [0.9]
     assert inside.instance.tolist() == [7, 0]
+
+
+def test_the_rim_of_a_claim_about_a_target_that_is_left_out_is_not_false(wire: ReadyWire) -> None:
+    codes, instance = np.zeros(30, np.int8), np.zeros(30, np.int32)
+    codes[5:10], instance[5:10] = _VOID, 1  # ions 10-14, the void
+    codes[12:24], instance[12:24] = _CLUSTER, 2  # ions 17-28: most of the cluster of d' 3, and four of the matrix
+    scores = score_mixture(wire, Claim.from_labels(codes, instance))
+    assert scores["visible_macro_f1"] == scores["clear_mean_iou"] == 1
+    assert scores["macro_f1_majority"] < 1
+    assert (scores["n_hidden_claimed"], scores["n_hidden"]) == (1, 1)
+    assert scores["claims"] == {"probability": [1.0], "right": [True]}
+    assert [target["met"] for target in scores["targets"]] == [1.0, None]

@@ -26,6 +26,7 @@ def mixture(method: str, space: str, level: int, number: int, value: float) -> d
         "iou": value,
         "iou_ceiling": 0.8,
         "named": True,
+        "met": 0.9,
     }
     return run(method, space, level, "mixture", number) | {
         "scores": scores
@@ -34,6 +35,7 @@ def mixture(method: str, space: str, level: int, number: int, value: float) -> d
             "n_hidden": 2,
             "n_hidden_claimed": 1,
             "n_ions": 1000,
+            "claims": {"probability": [0.9, 0.8, 0.3], "right": [True, True, False]},
             "iou": {"void": value},
             "f1": {"void": value},
         }
@@ -71,6 +73,14 @@ def test_means_and_intervals_are_over_the_wires(runs: list[dict[str, Any]]) -> N
     assert rows[0].false["empty"].per_million == pytest.approx(4)
     assert (rows[0].n_on_controls, rows[0].n_control_wires) == (3, 4)
     assert rows[0].as_dict()["n_wires"] == 3
+    assert (rows[0].n_met, rows[0].n_visible) == (12, 12)
+
+
+def test_claims_that_are_less_sure_than_a_false_one_in_twenty_find_nothing(runs: list[dict[str, Any]]) -> None:
+    for one in runs:
+        if "claims" in one["scores"]:
+            one["scores"]["claims"]["right"] = [False, True, True]
+    assert (summarize(runs)[0].n_met, summarize(runs)[0].n_visible) == (0, 12)
 
 
 def test_an_undefined_score_is_left_out_and_counted(runs: list[dict[str, Any]]) -> None:

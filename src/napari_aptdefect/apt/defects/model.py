@@ -29,6 +29,14 @@ class DefectsParams(Params):
         ge=2,
         le=1_000_000,
     )
+    min_lattice_ions: int = param(
+        3,
+        title="Smallest in a lattice",
+        description="The same where the lattice is resolved and a trained model sees single vacancies.",
+        unit="ions",
+        ge=1,
+        le=1_000_000,
+    )
     core_level: float = param(
         0.5,
         title="Core",

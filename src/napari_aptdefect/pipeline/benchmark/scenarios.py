@@ -171,8 +171,7 @@ class _Draw:
         if controls or not quick:
             fault: Any = self.choice(FAULTS)
             out.append(StackingFault(fault=fault, depth_nm=self.depth(0.5)))
-            core: Any = self.choice(("screw", "edge", "mixed"))
-            out.append(Dislocation(core=core, center_nm=self.line(0.5), radius_nm=0.5))
+            out.append(self.bare_dislocation())
         n = 2 if quick else 4
         sublattices: Sequence[Any] = ("Ga",) * n + ("N",) * 2
         out += [Vacancy(center_nm=self.point(), sublattice=one) for one in sublattices]
@@ -192,10 +191,15 @@ class _Draw:
         yield self.wall() if third == 2 else self.dislocation()
 
     def lesson(self) -> Iterable[DefectSpec]:
-        """About twelve targets, and no points: of every kind as many as find room, in ever new company."""
+        """About twelve targets: of every kind as many as find room, in ever new company.
+
+        At level 0 there are points and a bare dislocation, too; elsewhere nothing can be learned from them.
+        """
         if self.recipe.size == "quick":
             yield self.fault()
             yield from self.compact(n_clusters=1, n_voids=1)
+            if self.recipe.level == 0:
+                yield from self.points(3)
             return
         if self.rng.random() < _SOMETIMES:
             yield self.layer()
@@ -207,6 +211,23 @@ class _Draw:
             yield self.dislocation()
         yield StackingFault(fault=self.choice(FAULTS), depth_nm=self.depth(0.5))  # nothing to be seen above level 0
         yield from self.compact(n_clusters=2, n_voids=2, n_vacancy_clusters=3)
+        if self.recipe.level == 0:
+            yield self.bare_dislocation()
+            yield from self.points(8)
+
+    def points(self, n: int) -> Iterable[DefectSpec]:
+        """As many vacancies of each sublattice and interstitials of each site."""
+        sublattices: Sequence[Any] = ("Ga", "N")
+        for one in sublattices * n:
+            yield Vacancy(center_nm=self.point(), sublattice=one)
+        sites: Sequence[Any] = ("split", "octahedral")
+        for one in sites * n:
+            yield Interstitial(center_nm=self.point(before_walls=one == "octahedral"), site=one)
+
+    def bare_dislocation(self) -> DefectSpec:
+        """A threading dislocation that no solute decorates."""
+        core: Any = self.choice(("screw", "edge", "mixed"))
+        return Dislocation(core=core, center_nm=self.line(0.5), radius_nm=0.5)
 
     def layer(self) -> DefectSpec:
         """An intended layer of InGaN or AlGaN."""

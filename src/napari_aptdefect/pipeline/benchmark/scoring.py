@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_aptdefect.data import DEFECT_CLASSES
 from napari_aptdefect.evaluate.agreement import adjusted_mutual_information, adjusted_rand, contingency
 from napari_aptdefect.evaluate.baselines import claimed_clusters
+from napari_aptdefect.evaluate.blurred import Blurred, blurred_matches, claims_about_others
 from napari_aptdefect.evaluate.clusters import name_clusters
 from napari_aptdefect.evaluate.ions import score_ions
 from napari_aptdefect.evaluate.labels import Claim, Truth
@@ -18,6 +19,10 @@ from napari_aptdefect.evaluate.numbers import plain
 from napari_aptdefect.evaluate.score import Scores, score_claim, score_clustering
 from napari_aptdefect.pipeline.benchmark.methods import Answer
 from napari_aptdefect.pipeline.benchmark.wires import ReadyWire
+from napari_aptdefect.simulate.truth import VISIBLE_D_PRIME
+
+CLEAR_D_PRIME: Final = 3 * VISIBLE_D_PRIME
+"""Three times the detection threshold: what the mission's setting asks for above level 0."""
 
 _UNKNOWN: Final = DEFECT_CLASSES.index("unknown")
 
@@ -50,8 +55,11 @@ def score_mixture(wire: ReadyWire, answer: Answer) -> dict[str, Any]:
         scores, hungarian = both.majority, both.hungarian.ions.macro_f1
         ari, ami = both.ari, both.ami
     out = {"macro_f1_hungarian": hungarian, "macro_f1_majority": scores.ions.macro_f1, "ari": ari, "ami": ami}
-    seen = _visible(truth, answer, wire.core)
-    result: dict[str, Any] = plain(out | _common(truth, scores) | seen | {"targets": _targets(wire, scores)})
+    out |= _common(truth, scores) | _parts(truth, answer, wire.core)
+    claim = scores.instances.matches.claim
+    met = blurred_matches(truth, claim, truth.visible_only())
+    claims = {"probability": claim.probability[met.counted].tolist(), "right": met.right[met.counted].tolist()}
+    result: dict[str, Any] = plain(out | {"claims": claims, "targets": _targets(wire, scores, met)})
     return result
 
 
@@ -106,31 +114,39 @@ def _common(truth: Truth, scores: Scores) -> dict[str, Any]:
     }
 
 
-def _visible(truth: Truth, answer: Answer, core: NDArray[np.bool_]) -> dict[str, Any]:
-    """Scores per ion against what a search can find: targets below the search bound are left out."""
-    seen = truth.visible_only()
-    if isinstance(answer, Claim):
-        codes = answer.class_idx
-        if truth.bound is not None and seen.bound is not None and np.array_equal(codes, truth.bound.class_idx):
-            codes = seen.bound.class_idx  # the bound knows which targets it is asked for
-    else:
-        names = name_clusters(seen, answer.cluster[core])
-        codes = names.classes(names.majority)
-    ions = score_ions(seen, codes)
-    per_ion = ions.as_dict(score_ions(seen, seen.bound.class_idx) if seen.bound is not None else None)
-    hidden = truth.defects.is_target & ~truth.defects.visible
-    claimed = np.append(hidden, False)[truth.row] & (codes != 0)
-    return {
-        "visible_macro_f1": ions.macro_f1,
-        "visible_balanced_accuracy": ions.balanced_accuracy,
-        "visible_mean_iou": ions.mean_iou_defects,
-        "visible_iou": {name: one["iou"] for name, one in per_ion["classes"].items()},
-        "n_hidden_claimed": len(np.unique(truth.instance[claimed])),
-        "n_hidden": int(hidden.sum()),
-    }
+def _parts(truth: Truth, answer: Answer, core: NDArray[np.bool_]) -> dict[str, Any]:
+    """Scores per ion against targets that a search can find and those that are clear, and claims about the others."""
+    out: dict[str, Any] = {}
+    named = isinstance(answer, Claim)
+    for name, least in (("visible", 0.0), ("clear", CLEAR_D_PRIME)):
+        part = truth.visible_only(least)
+        codes = _codes(part, truth, answer, core)
+        others = np.append(claims_about_others(truth, answer, part), False)[answer.row] if named else False
+        ions = score_ions(part, np.where(others, np.int8(0), codes))  # their rims in the matrix are not false
+        out |= {
+            f"{name}_macro_f1": ions.macro_f1,
+            f"{name}_balanced_accuracy": ions.balanced_accuracy,
+            f"{name}_mean_iou": ions.mean_iou_defects,
+            f"{name}_iou": dict(zip(DEFECT_CLASSES, ions.iou.tolist(), strict=True)),
+        }
+        if name == "visible":
+            hidden = truth.defects.is_target & ~truth.defects.visible
+            claimed = np.append(hidden, False)[truth.row] & (codes != 0)
+            out |= {"n_hidden_claimed": len(np.unique(truth.instance[claimed])), "n_hidden": int(hidden.sum())}
+    return out
 
 
-def _targets(wire: ReadyWire, scores: Scores) -> list[dict[str, Any]]:
+def _codes(part: Truth, truth: Truth, answer: Answer, core: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """What an answer says of each ion, the targets that are left out being known to who takes names from the truth."""
+    if not isinstance(answer, Claim):
+        names = name_clusters(part, answer.cluster[core])
+        return names.classes(names.majority)
+    if truth.bound is not None and part.bound is not None and np.array_equal(answer.class_idx, truth.bound.class_idx):
+        return part.bound.class_idx
+    return answer.class_idx
+
+
+def _targets(wire: ReadyWire, scores: Scores, met: Blurred) -> list[dict[str, Any]]:
     """One entry per target: what it is, how visible, and whether it was found, whatever its name."""
     matches, defects = scores.instances.matches, wire.truth.defects
     found: NDArray[np.bool_] = matches.target_claim >= 0
@@ -146,6 +162,7 @@ def _targets(wire: ReadyWire, scores: Scores) -> list[dict[str, Any]]:
             "iou_ceiling": float(defects.iou_ceiling[row]),
             "found": bool(found[row]),
             "named": bool(matches.found(True)[row]),
+            "met": float(met.target_probability[row]),
         }
         for row in np.flatnonzero(defects.is_target)
     ]

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from napari_aptdefect.evaluate.discovery import lowest_threshold
 from napari_aptdefect.evaluate.intervals import Interval, student_interval
 
 SCORES: Final = (
@@ -29,9 +30,15 @@ SCORES: Final = (
     "visible_macro_f1",
     "visible_balanced_accuracy",
     "visible_mean_iou",
+    "clear_macro_f1",
+    "clear_balanced_accuracy",
+    "clear_mean_iou",
     "seconds",
 )
 """Scores of a wire with targets, of which mean and interval are taken over the wires."""
+
+FALSE_DISCOVERIES: Final = 0.05
+"""Share of the claims of all wires that may be false where recall is given."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,9 @@ class Row:
         Claims about controls, over all wires that hold controls, and how many these are.
     n_hidden_claimed, n_hidden
         Targets below the search bound of which ions are claimed, and how many such targets there are.
+    n_met, n_visible
+        Visible targets that are met by the surest claims of all wires together, of which one in twenty may be false
+        (`evaluate.blurred`), and how many visible targets there are.
     """
 
     method: str
@@ -102,6 +112,8 @@ class Row:
     n_control_wires: int
     n_hidden_claimed: int
     n_hidden: int
+    n_met: int
+    n_visible: int
 
     def as_dict(self) -> dict[str, Any]:
         """Gather everything in one flat mapping, for a table."""
@@ -117,6 +129,7 @@ class Row:
         out["claims_on_controls"] = self.n_on_controls
         out["control_wires"] = self.n_control_wires
         out |= {"hidden_targets_claimed": self.n_hidden_claimed, "hidden_targets": self.n_hidden}
+        out |= {"visible_targets_met": self.n_met, "visible_targets": self.n_visible}
         return out
 
 
@@ -175,7 +188,22 @@ def _row(method: str, space: str, level: int, runs: Sequence[Mapping[str, Any]])
     with_controls = [run["scores"] for run in runs if run["kind"] in ("mixture", "controls")]
     n_on_controls = sum(one["n_on_controls"] for one in with_controls)
     hidden = [sum(run["scores"][name] for run in mixtures) for name in ("n_hidden_claimed", "n_hidden")]
-    return Row(method, space, level, scores, false, n_on_controls, len(with_controls), *hidden)
+    return Row(method, space, level, scores, false, n_on_controls, len(with_controls), *hidden, *_met(mixtures))
+
+
+def _met(runs: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Visible targets that are met at the false discovery rate of all claims together, and how many there are."""
+    claims = [run["scores"]["claims"] for run in runs]
+    probability = np.array([p for one in claims for p in one["probability"]], np.float64)
+    right = np.array([r for one in claims for r in one["right"]], np.bool_)
+    least = lowest_threshold(probability, right, FALSE_DISCOVERIES)
+    met = [
+        target["met"] is not None and target["met"] >= least
+        for run in runs
+        for target in run["scores"]["targets"]
+        if target["visible"]
+    ]
+    return sum(met), len(met)
 
 
 def _value(run: Mapping[str, Any], name: str) -> Any:

@@ -20,16 +20,12 @@ _SCORES: Final = (
     ("PQ", "pq"),
     ("recall of visible at FDR 10 %", "recall_visible"),
 )
-_VISIBLE: Final = (
-    ("balanced accuracy", "visible_balanced_accuracy"),
-    ("mean IoU", "visible_mean_iou"),
-    ("macro-F1", "visible_macro_f1"),
-)
+_PARTS: Final = (("balanced accuracy", "balanced_accuracy"), ("mean IoU", "mean_iou"), ("macro-F1", "macro_f1"))
 _FALSE: Final = (("empty", "empty"), ("relabeled", "relabeled"), ("controls", "controls only"))
 
 
 def levels_markdown(rows: Sequence[Row]) -> str:
-    """Two tables per level: the scores, and what is claimed where nothing is."""
+    """Tables per level: the scores, those against what can be found and what is clear, and claims where nothing is."""
     parts = []
     for level in dict.fromkeys(row.level for row in rows):
         mine = [row for row in rows if row.level == level]
@@ -40,7 +36,12 @@ def levels_markdown(rows: Sequence[Row]) -> str:
             f"Scores over {n} test wires; the majority class alone has an accuracy of {majority}.",
             _scores(mine),
             "The same ions without the targets that no search can find, each score with its share of the bound's:",
-            _visible(mine),
+            _part(mine, "visible"),
+            *(
+                ("And with the clear ones only, at three times the search bound or more:", _part(mine, "clear"))
+                if level
+                else ()
+            ),
             "False claims per million ions of the core, with the exact 95 % interval:",
             _false(mine),
         ]
@@ -97,18 +98,19 @@ def _scores(rows: Sequence[Row]) -> str:
     return markdown(header, body)
 
 
-def _visible(rows: Sequence[Row]) -> str:
-    header = ("method", "space", *(title for title, _ in _VISIBLE), "claims on targets that can't be found")
+def _part(rows: Sequence[Row], part: str) -> str:
+    header = ["method", "space", *(title for title, _ in _PARTS)]
+    if part == "visible":
+        header += ["found at 5 % false claims", "claims on targets that can't be found"]
     bound = next((row for row in rows if row.method == BOUND), None)
-    body = [
-        (
-            row.method,
-            row.space or "-",
-            *(_of_bound(row.scores[name], None if bound is None else bound.scores[name]) for _, name in _VISIBLE),
-            f"{row.n_hidden_claimed} of {row.n_hidden}",
-        )
-        for row in rows
-    ]
+    body = []
+    for row in rows:
+        names = [f"{part}_{name}" for _, name in _PARTS]
+        line = [row.method, row.space or "-"]
+        line += [_of_bound(row.scores[name], None if bound is None else bound.scores[name]) for name in names]
+        if part == "visible":
+            line += [f"{row.n_met} of {row.n_visible}", f"{row.n_hidden_claimed} of {row.n_hidden}"]
+        body.append(line)
     return markdown(header, body)
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
+from napari_aptdefect.apt.features.lattice import RESOLVED, lattice_resolved
 from napari_aptdefect.apt.features.shapes import VOXEL_NM
 from napari_aptdefect.errors import Issue, ParameterError
-from napari_aptdefect.pipeline.learning.inputs import elements_of
+from napari_aptdefect.pipeline.learning.inputs import elements_of, kinds_of
 from napari_aptdefect.stage import Params, Progress, Stage, param
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 
 _MOST_VOXELS: Final = 2e7  # of which each takes about 500 bytes
+
+
+_LATTICE: Final = (
+    "The lattice of the specimen is resolved: single vacancies and interstitials and bare faults are named, too, and "
+    "no random reference says what chance makes, since none has a lattice."
+)
 
 
 class ModelParams(Params):
@@ -67,17 +74,25 @@ def chosen_model(job: Job, gathered: Gathered) -> Stage[DefectModel | None]:
             raise
         job.note("network", (Issue("no-model", f"no trained model was used: {error}"),))
         return None
-    given = Path(params.path) if params.path else None
-    for path in (given,) if given is not None else shipped_models():
-        elements = tuple(read_card(path)["elements"])
-        if elements == main:
-            with job.log.measure("read the model"):
-                return DefectModel.read(path)
-        if given is not None:
-            raise ParameterError(
-                f"the model {given} was trained on {'-'.join(elements)}, the main elements of the cloud are "
-                f'{"-".join(main)}; give another model, or set [model] use = "off" (--model.use off)'
-            )
+    paths = (Path(params.path),) if params.path else shipped_models()
+    cards = {path: read_card(path) for path in paths}
+    fitting = [path for path in paths if tuple(cards[path]["elements"]) == main]
+    if any(cards[path]["for_lattice"] for path in fitting):
+        kind = kinds_of(gathered.species_idx, gathered.ranging.table.ions)
+        resolved = lattice_resolved(gathered.xyz_nm, kind)
+        fitting = [path for path in fitting if not cards[path]["for_lattice"] or resolved >= RESOLVED]
+        fitting.sort(key=lambda path: not cards[path]["for_lattice"])
+    if fitting:
+        with job.log.measure("read the model"):
+            return DefectModel.read(fitting[0])
+    if params.path:
+        card = cards[paths[0]]
+        needs = f"{'-'.join(card['elements'])}{' with a resolved lattice' if card['for_lattice'] else ''}"
+        raise ParameterError(
+            f"the model {paths[0]} was trained on {needs}, the main elements of the cloud are {'-'.join(main)}"
+            + (f" and {resolved:.0%} of its ions are resolved" if tuple(card["elements"]) == main else "")
+            + '; give another model, or set [model] use = "off" (--model.use off)'
+        )
     return None
 
 
@@ -110,5 +125,6 @@ def model_notes(job: Job, sights: Sights | None) -> list[str]:
     levels = ", ".join(str(one["level"]) for one in sights.model.card.get("test", ()))
     return [
         f"A trained model named the defects, which has learned from simulated {material} wires only (levels {levels}).",
+        *([_LATTICE] if sights.model.for_lattice else []),
         "How well it does on wires that it had not seen is said in run.json, under summary, model, card.",
     ]

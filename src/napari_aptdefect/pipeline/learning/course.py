@@ -41,7 +41,10 @@ class LessonsParams(Params):
     """How many wires a network learns from."""
 
     levels: tuple[int, ...] = param(
-        (1, 2, 3), title="Levels", description="Difficulty levels of the wires, 0 to 3, in turn.", min_length=1
+        (1, 2, 3),
+        title="Levels",
+        description="Difficulty levels of the wires, in turn: of 1 to 3, or 0 alone, whose lattice is resolved.",
+        min_length=1,
     )
     lessons: int = param(360, title="Lessons", description="Wires with defects.", unit="wires", ge=1, le=1_000_000)
     empty: int = param(12, title="Empty wires", description="Wires without defects.", unit="wires", ge=0, le=1_000_000)
@@ -68,6 +71,8 @@ class LessonsParams(Params):
     def _known_levels(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
         if set(levels) - {0, 1, 2, 3} or len(set(levels)) < len(levels):
             raise ValueError("give one or more of 0, 1, 2 and 3, each once")
+        if 0 in levels and len(levels) > 1:
+            raise ValueError("give 0 alone: only there the lattice is resolved, and the model takes features of it")
         return levels
 
 

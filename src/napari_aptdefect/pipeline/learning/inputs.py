@@ -1,4 +1,4 @@
-"""What the network is told of a cloud: evidence for shapes, distance to the surface, and kind of species."""
+"""What the network is told of a cloud: evidence for shapes, distance to the surface, kind of species, the lattice."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_aptdefect.apt.features import lattice
 from napari_aptdefect.apt.features.shapes import columns, describe_shapes, surface_depth
 from napari_aptdefect.arrays import as_points
 from napari_aptdefect.data.elements import SYMBOLS
@@ -50,7 +51,12 @@ class Inputs:
 
 
 def describe(
-    xyz_nm: NDArray[np.floating], species_idx: NDArray[np.integer], ions: Sequence[Ion], workers: int | None = None
+    xyz_nm: NDArray[np.floating],
+    species_idx: NDArray[np.integer],
+    ions: Sequence[Ion],
+    workers: int | None = None,
+    *,
+    with_lattice: bool = False,
 ) -> Stage[Inputs]:
     """Compute what the network is told of each ion.
 
@@ -64,6 +70,8 @@ def describe(
         The ions of the range table.
     workers
         Number of threads.
+    with_lattice
+        Whether the lattice is described too; worth it where it is resolved.
 
     Yields
     ------
@@ -79,15 +87,35 @@ def describe(
     main, dopants = elements_of(ions, species)
     kinds, which = _kinds(ions, main, dopants)
     kind, dopant = kinds[species], which[species]
-    shape_columns = columns(dopants)
-    values = np.full((len(xyz), len(shape_columns) + 3), np.nan, np.float32)
-    yield from scaled(
-        describe_shapes(xyz, dopant, species >= 0, len(dopants), values[:, :-3], workers), 0, 95, lambda p: p.message
-    )
+    names = (*columns(dopants), *_OWN, *(lattice.columns() if with_lattice else ()))
+    values = np.full((len(xyz), len(names)), np.nan, np.float32)
+    n_shapes = len(columns(dopants))
+    shapes = describe_shapes(xyz, dopant, species >= 0, len(dopants), values[:, :n_shapes], workers)
+    yield from scaled(shapes, 0, 60 if with_lattice else 95, lambda p: p.message)
+    if with_lattice:
+        found = lattice.describe_lattice(xyz, kind, values[:, n_shapes + len(_OWN) :], workers)
+        yield from scaled(found, 60, 95, lambda p: p.message)
     yield Progress(95, 100, "distance to the surface")
     depth = np.minimum(surface_depth(xyz), np.float32(DEPTH_NM))
-    values[:, -3], values[:, -2], values[:, -1] = depth, kind == DOPANT, kind == LIGHT
-    return Inputs(FeatureTable(values, (*shape_columns, *_OWN)), kind, depth, main, dopants)
+    values[:, n_shapes], values[:, n_shapes + 1], values[:, n_shapes + 2] = depth, kind == DOPANT, kind == LIGHT
+    return Inputs(FeatureTable(values, names), kind, depth, main, dopants)
+
+
+def takes_lattice(names: Sequence[str]) -> bool:
+    """Whether some of these features are those of a resolved lattice."""
+    return not {column.name for column in lattice.columns()}.isdisjoint(names)
+
+
+def kinds_of(species_idx: NDArray[np.integer], ions: Sequence[Ion]) -> NDArray[np.int8]:
+    """Kind of species of each ion, shape (N,), int8: a row of `apt.network.model.SPECIES_KINDS`.
+
+    Raises
+    ------
+    ParameterError
+        If no ion of the cloud has an element.
+    """
+    species = np.asarray(species_idx, np.int64)
+    return _kinds(ions, *elements_of(ions, species))[0][species]
 
 
 def feature_sets(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -98,7 +126,7 @@ def feature_sets(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
     ParameterError
         If a name is none of the network's features.
     """
-    known = {column.name: column.set for column in (*columns(()), *_OWN)}
+    known = {column.name: column.set for column in (*columns(()), *_OWN, *lattice.columns())}
     strange = [name for name in names if name not in known]
     if strange:
         raise ParameterError(f"{strange[0]!r} is none of the network's features")

@@ -25,6 +25,11 @@ DEFECT_IONS: Final = 24_000
 _CODE: Final = (
     "data",
     "simulate",
+    "apt/features/lattice.py",
+    "apt/features/lattice_axes.py",
+    "apt/features/lattice_bonds.py",
+    "apt/features/lattice_fields.py",
+    "apt/features/lattice_gaps.py",
     "apt/features/shapes.py",
     "apt/network/superpoints.py",
     "pipeline/benchmark/scenarios.py",
@@ -99,7 +104,7 @@ def write_lesson(recipe: WireRecipe, path: Path) -> None:
     rows, stands_for = _drawn(label, np.random.default_rng([13, recipe.seed]))
     ions = np.flatnonzero(arrays["core"])[truth.scored][rows]
     xyz, species = simulated.cloud.xyz_nm, simulated.ranges.assign(simulated.cloud.mass_da)
-    told = drain(describe(xyz, species, simulated.ranges.ions, workers=1))
+    told = drain(describe(xyz, species, simulated.ranges.ions, workers=1, with_lattice=recipe.level == 0))
     points = gather(xyz)
     with path.open("wb") as file:
         np.savez(

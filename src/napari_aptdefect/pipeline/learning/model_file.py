@@ -16,6 +16,7 @@ from napari_aptdefect.apt.classify import SigmoidClassifier
 from napari_aptdefect.data.feature_table import FeatureTable, Scaling
 from napari_aptdefect.errors import AptDefectError, FormatError, MissingFileError, ParameterError
 from napari_aptdefect.pipeline.learning.examination import claims_above
+from napari_aptdefect.pipeline.learning.inputs import takes_lattice
 
 if TYPE_CHECKING:
     from napari_aptdefect.apt.network.model import DefectNetwork
@@ -67,6 +68,11 @@ class DefectModel:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes of defects that it knows."""
         return self.classifier.types
+
+    @property
+    def for_lattice(self) -> bool:
+        """Whether it is for clouds with a resolved lattice only."""
+        return takes_lattice(self.columns)
 
     @cached_property
     def fusion_weights(self) -> tuple[float, ...]:
@@ -176,7 +182,7 @@ class DefectModel:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """Read a model's card, without its weights and without torch.
+    """Read a model's card, without its weights and without torch; `elements` and `for_lattice` are added to it.
 
     Raises
     ------
@@ -194,7 +200,7 @@ def read_card(path: Path) -> dict[str, Any]:
     except (SafetensorError, ValueError) as error:
         raise FormatError(path, expected="a model of aptdefect train (safetensors)", found=str(error)) from error
     _check_format(path, about)
-    return {"elements": about["elements"], **about["card"]}
+    return {"elements": about["elements"], "for_lattice": takes_lattice(about["columns"]), **about["card"]}
 
 
 def _stored(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -53,7 +53,8 @@ class Sights:
     mine
         What it sees in the specimen.
     theirs
-        What it sees in all references together.
+        What it sees in all references together; of no ions where the model is for a resolved lattice, which no
+        reference has.
     """
 
     model: DefectModel
@@ -71,6 +72,12 @@ class Sights:
             self.theirs.anomaly,
             (structural, compositional, spatial),
         )
+
+
+def nothing_seen(model: DefectModel) -> Sight:
+    """What is seen where nothing is."""
+    none = np.zeros(0, np.float32)
+    return Sight(np.zeros(0, np.int8), none, none, np.zeros((0, model.network.params.embedding), np.float32), none)
 
 
 def joined_sights(parts: Sequence[Sight]) -> Sight:
@@ -104,7 +111,9 @@ def look(
     ------
     `Progress` in parts of 100.
     """
-    told: Inputs = yield from scaled(describe(xyz_nm, species_idx, ions, workers), 0, 60, lambda p: p.message)
+    told: Inputs = yield from scaled(
+        describe(xyz_nm, species_idx, ions, workers, with_lattice=model.for_lattice), 0, 60, lambda p: p.message
+    )
     embedding, attention = yield from scaled(embed(model, told, xyz_nm), 60, 100, lambda p: p.message)
     return judge(model, embedding, attention)
 
