@@ -1,7 +1,7 @@
 """All features of ions: time per part, peak memory, and how both grow with the number of ions.
 
     python benchmarks/features.py [--n 100000 1000000] [--large] [--stand-in-cells] [--out result.json]
-    python benchmarks/features.py --surface [--n 1000000] | --columns
+    python benchmarks/features.py --surface [--n 1000000] | --columns | --lattice-columns
 
 Each size runs in a process of its own, after a run on 5,000 ions that compiles. Ions are those of a cylinder of random
 GaN with 1 % Mg and 2 % In at 44 ions/nm3, sorted by z as a file is by evaporation. The ratio is that of the processor
@@ -23,6 +23,7 @@ import sys
 import time
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -121,10 +122,20 @@ def print_columns() -> None:
         kind = kind or column.name.rsplit("_r", 1)[0]
         if kind not in seen:
             seen.add(kind)
-            text = [
-                part.replace("|", "\\|") for part in (column.name, column.unit, column.description, column.equation)
-            ]
-            print(f"| `{text[0]}` | {text[1]} | {text[2]} | {text[3]} |")
+            print_column(column)
+
+
+def print_lattice_columns() -> None:
+    from napari_aptdefect.apt.features.lattice import columns
+
+    print("| Column | Unit | What | Equation |\n|---|---|---|---|")
+    for column in columns():
+        print_column(column)
+
+
+def print_column(column: Any) -> None:
+    text = [part.replace("|", "\\|") for part in (column.name, column.unit, column.description, column.equation)]
+    print(f"| `{text[0]}` | {text[1]} | {text[2]} | {text[3]} |")
 
 
 def print_surface(n: int) -> None:
@@ -150,12 +161,16 @@ def main() -> None:
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--stand-in-cells", action="store_true")
     parser.add_argument("--columns", action="store_true")
+    parser.add_argument("--lattice-columns", action="store_true")
     parser.add_argument("--surface", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.columns:
         print_columns()
+        return
+    if args.lattice_columns:
+        print_lattice_columns()
         return
     if args.surface:
         print_surface(args.n[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +13,13 @@ from napari_aptdefect.pipeline.learning.model_file import DefectModel
 _SCORES: Final = (("macro-F1", "macro_f1"), ("balanced accuracy", "balanced_accuracy"), ("mean IoU", "mean_iou"))
 
 
+def cards_markdown(paths: Iterable[Path]) -> str:
+    """Lay out the cards of models as a page of Markdown."""
+    return "\n".join(["# Model cards\n", *(card_markdown(path) for path in paths)])
+
+
 def card_markdown(path: Path) -> str:
-    """Lay out a model's card as Markdown.
+    """Lay out a model's card as a section of Markdown.
 
     Parameters
     ----------
@@ -36,13 +41,14 @@ def card_markdown(path: Path) -> str:
     weights = ", ".join(f"{name} {w:.2f}" for name, w in zip(model.sets, model.fusion_weights, strict=True))
     made_with = ", ".join(f"{name} {version}" for name, version in card["versions"].items() if version)
     limits = "\n".join(f"- {one}" for one in card["limits"])
+    where = "whose lattice is resolved" if model.for_lattice else "whose lattice is not resolved"
     return f"""\
-# Model card: {path.stem}
+## {path.stem}
 
-For {"-".join(model.elements)}. {model.n_weights:,} weights, {path.stat().st_size / 1e6:.2f} MB.
+For {"-".join(model.elements)} {where}. {model.n_weights:,} weights, {path.stat().st_size / 1e6:.2f} MB.
 Classes: {", ".join(model.classes)}.
 
-## Training
+### Training
 
 - Data: {card["trained_on"]}.
 - {lessons["lessons"]} wires with defects and {lessons["empty"]} without, measured at the levels {levels} in turn.
@@ -52,7 +58,7 @@ Classes: {", ".join(model.classes)}.
 - Weights of the feature sets in F, learned with the rest: {weights}.
 - Made with {made_with}.
 
-## Test
+### Test
 
 Ion by ion on {lessons["test"]} wires of each level that took no part in training or validation, before ions are joined
 to defects; targets below the search bound and intended layers are left out. Mean over the wires, ± half the 95 %
@@ -64,7 +70,7 @@ IoU of each class:
 
 {_classes(card["test"], model.classes)}
 
-## Limits
+### Limits
 
 {limits}
 """
