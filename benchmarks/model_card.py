@@ -5,8 +5,8 @@ python benchmarks/model_card.py
 The models lie in pipeline/learning/models. They come from
 
     aptdefect train --jobs 2 --out gan.safetensors
-    aptdefect train --jobs 2 --out gan-lattice.safetensors --lessons.levels 0 --lessons.lessons 160 \\
-        --lessons.empty 4 --training.epochs 12
+    aptdefect train --jobs 2 --out gan-lattice.safetensors (and the line below)
+    --lessons.levels 0 --lessons.lessons 160 --lessons.empty 4 --training.epochs 12
 """
 
 from __future__ import annotations

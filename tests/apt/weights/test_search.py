@@ -3,6 +3,8 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +89,12 @@ def test_ppo_leaves_the_global_generators_alone_and_does_not_hear_them() -> None
     except StopIteration as stop:
         tried = stop.value.tried
     np.testing.assert_array_equal(tried, learned("ppo", budget=20, seed=4).tried)
+
+
+def test_ppo_leaves_no_files_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    learned("ppo", budget=9)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ppo_in_longer_episodes_moves_in_smaller_steps() -> None:

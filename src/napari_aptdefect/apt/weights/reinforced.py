@@ -67,6 +67,7 @@ def ppo(ledger: Ledger, seed: int, episode_steps: int) -> Iterator[None]:
     """
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.logger import Logger
 
     class Stop(BaseCallback):
         def _on_step(self) -> bool:
@@ -84,6 +85,7 @@ def ppo(ledger: Ledger, seed: int, episode_steps: int) -> Iterator[None]:
             seed=seed,
             device="cpu",
         )
+    model.set_logger(Logger(None, []))  # its own would leave a folder behind
     while not ledger.spent:
         with generators.lent():
             model.learn(_ROLLOUT, callback=Stop(), reset_num_timesteps=False)
