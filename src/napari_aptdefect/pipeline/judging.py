@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_aptdefect.apt.background import BackgroundStage
 from napari_aptdefect.apt.clustering import Candidates, Clusters, cluster
 from napari_aptdefect.apt.consistency import Consistent
-from napari_aptdefect.apt.defects import Chance, Defects, Evidence, find_defects
+from napari_aptdefect.apt.defects import Chance, Defects, Evidence, Named, find_defects
 from napari_aptdefect.apt.fusion import Fused, fuse
 from napari_aptdefect.apt.normalize import Normalized
 from napari_aptdefect.apt.ranging import MassBackground, Ranging
@@ -124,19 +124,14 @@ def _by_model(
     anomaly, stands_out = _standing_out(seen.anomaly, weight, clusters)
     nature = np.where(stands_out, seen.class_idx, -1).astype(np.int16)
     evidence = _evidence(gathered, anomaly, nature, np.ones_like(near.strength))  # the model has drawn the borders
-    search, chance = params.defects, _chance_seen(gathered, sights, threshold)
-    if sights.model.for_lattice:
+    search, named = params.defects, Named(DEFECT_CLASSES, seen.probability)
+    if sights.model.for_lattice:  # points are few ions, and no reference says what chance makes of a lattice
         search = search.model_copy(update={"min_ions": search.min_lattice_ions})
+        named = replace(named, least_certain=0.0, scrap=0.0)
     defects: Defects = yield from job.run(
         "defects",
         find_defects(
-            evidence,
-            gathered.measured.graph,
-            chance,
-            threshold,
-            search,
-            classes=DEFECT_CLASSES,
-            certain=seen.probability,
+            evidence, gathered.measured.graph, _chance_seen(gathered, sights, threshold), threshold, search, named
         ),
         86,
         88,
@@ -178,15 +173,31 @@ def _weighed(defects: Defects, seen: Sight, right_ions: float) -> Defects:
 
 
 def _named_voids(joint: Joint, nature: NDArray[np.int16]) -> Joint:
-    """Call a void of the particle filter a vacancy cluster where the model does so for most of its ions."""
+    """Call a void of the particle filter a vacancy cluster where the model does so for most of its ions.
+
+    Its probability is then that of being there times the share of the ions that agree about the name (with one more
+    for each name, so that a void which the model does not see has even odds).
+    """
     every, class_idx = list(joint.defects.defects), joint.defects.class_idx.copy()
+    probability = joint.defects.probability.copy()
     for number in joint.void_defect[joint.void_defect > 0].tolist():
         one = every[number - 1]
-        named = nature[one.rows]
-        if np.count_nonzero(named == _VACANCY) > np.count_nonzero(named == _VOID):
-            every[number - 1] = replace(one, defect_class=DEFECT_CLASSES[_VACANCY])
-            class_idx[joint.defects.instance == number] = _VACANCY
-    return replace(joint, defects=replace(joint.defects, defects=tuple(every), class_idx=class_idx))
+        vacancies, voids = (np.count_nonzero(nature[one.rows] == code) for code in (_VACANCY, _VOID))
+        code, agree = (_VACANCY, vacancies) if vacancies > voids else (_VOID, voids)
+        sure = one.probability * (agree + 1) / (vacancies + voids + 2)
+        every[number - 1] = replace(one, defect_class=DEFECT_CLASSES[code], probability=sure)
+        class_idx[one.rows], probability[one.rows] = code, sure
+    order = sorted(range(len(every)), key=lambda i: -every[i].probability)  # stable
+    place = np.zeros(len(every) + 1, np.int32)
+    place[np.array(order, np.int64) + 1] = np.arange(1, len(every) + 1)
+    found = replace(
+        joint.defects,
+        defects=tuple(every[i] for i in order),
+        instance=place[joint.defects.instance],
+        class_idx=class_idx,
+        probability=probability,
+    )
+    return Joint(found, place[joint.void_defect])
 
 
 def _standing_out(

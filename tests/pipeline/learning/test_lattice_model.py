@@ -53,7 +53,9 @@ def test_a_given_model_is_used_where_it_can_be() -> None:
     model = chosen(0, PLAIN_MODEL)
     assert model is not None
     assert not model.for_lattice
-    with pytest.raises(ParameterError, match=r"with a resolved lattice.* 0% of its ions"):
+    with pytest.raises(
+        ParameterError, match=r"with a resolved lattice.* 2% of its ions are resolved, at least 50% are needed"
+    ):
         chosen(1, LATTICE_MODEL)
 
 

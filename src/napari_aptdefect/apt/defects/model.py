@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -185,6 +186,32 @@ class Evidence:
     cell_volume_nm3: NDArray[np.float32]
     surface_nm: NDArray[np.float32]
     background_nm3: float
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """What a trained model says of the ions, and how much of it makes a defect.
+
+    Parameters
+    ----------
+    classes
+        Class that each nature stands for. Groups are compared with chance groups of their own class.
+    certain
+        Shape (N,): calibrated probability of the class of each ion.
+    least_certain
+        A group whose mean probability is above this is kept whatever chance makes: the reference holds large defects,
+        smoothed, and their groups there are no chance.
+    scrap
+        A group with less than this share of the ions of a group beside it is a misnamed scrap of it.
+    unnamed_scrap
+        The same for groups of the class "unknown".
+    """
+
+    classes: Sequence[str]
+    certain: NDArray[np.float32]
+    least_certain: float = 0.5
+    scrap: float = 0.05
+    unnamed_scrap: float = 0.05
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 
 from napari_aptdefect.apt.defects.chance import false_discovery, local_chance
 from napari_aptdefect.apt.defects.groups import around, connected_groups, cores
-from napari_aptdefect.apt.defects.model import Chance, Defect, Defects, DefectsParams, Evidence
+from napari_aptdefect.apt.defects.model import Chance, Defect, Defects, DefectsParams, Evidence, Named
 from napari_aptdefect.apt.defects.naming import describe_defect
 from napari_aptdefect.data import DEFECT_CLASSES, NeighborGraph
 from napari_aptdefect.stage import Progress, Stage
 
 _RIM = 0.5  # a group with less than this share of the anomaly of a group beside it is the rim of that one
-_RATHER_RIGHT = 0.5
-_SCRAP = 0.05  # a named group with less than this share of the ions of a group beside it is a misnamed scrap of it
 
 
 def find_defects(
@@ -25,9 +23,7 @@ def find_defects(
     chance: Chance,
     threshold: float,
     params: DefectsParams | None = None,
-    *,
-    classes: Sequence[str] | None = None,
-    certain: NDArray[np.float32] | None = None,
+    named: Named | None = None,
 ) -> Stage[Defects]:
     """Join ions that stand out into defects, keep those that chance does not explain, and name them.
 
@@ -43,12 +39,8 @@ def find_defects(
         Anomaly above which an ion stands out.
     params
         Parameters; the defaults when None.
-    classes
-        Class that each nature stands for, where something has named the ions, and groups are compared with chance
-        groups of their own class; by default evidence and shape of a defect give its name.
-    certain
-        Calibrated probability of the class of each ion, shape (N,). A group that is rather right than wrong is kept
-        whatever chance makes: the reference holds large defects, smoothed, and their groups there are no chance.
+    named
+        What a model says of the ions; None where evidence and shape of a defect give its name.
 
     Notes
     -----
@@ -63,7 +55,7 @@ def find_defects(
     groups, mass = connected_groups(graph, evidence.nature, evidence.anomaly, threshold)
     by_chance, chance_mass = connected_groups(chance.graph, chance.nature, chance.anomaly, threshold)
     yield Progress(1, 3, "comparison with chance")
-    if classes is None:
+    if named is None:
         q = false_discovery(mass, chance_mass, chance.share)
     else:
         mine, theirs = _natures(evidence.nature, groups), _natures(chance.nature, by_chance)
@@ -82,20 +74,22 @@ def find_defects(
     links = graph.matrix()
     n_rejected = 0
     for group in np.argsort(-mass, kind="stable"):
-        sure = certain is not None and float(certain[groups[group]].mean()) > _RATHER_RIGHT
+        sure = named is not None and float(named.certain[groups[group]].mean()) > named.least_certain
         if q[group] > params.false_discovery_rate and not sure:
             n_rejected += len(groups[group]) >= params.min_ions
             continue
-        if classes is None:
+        nature = evidence.nature[groups[group][0]]
+        if named is None:
             size, least = float(np.percentile(evidence.anomaly[groups[group]], 95)), _RIM
         else:
-            size, least = float(len(groups[group])), _SCRAP
+            unnamed = named.classes[nature] == "unknown"
+            size, least = float(len(groups[group])), named.unnamed_scrap if unnamed else named.scrap
         rim = size < least * height[around(links, groups[group])].max(initial=0)
         height[groups[group]] = size
         if rim:  # of a stronger defect beside it, not a defect of its own
             continue
         for rows in cores(graph, groups[group], evidence.strength, params):
-            name = None if classes is None else classes[evidence.nature[rows[0]]]
+            name = None if named is None else named.classes[nature]
             defect = describe_defect(evidence, rows, float(q[group]), params, name)
             defects.append(defect)
             instance[rows] = len(defects)

@@ -90,7 +90,11 @@ def chosen_model(job: Job, gathered: Gathered) -> Stage[DefectModel | None]:
         needs = f"{'-'.join(card['elements'])}{' with a resolved lattice' if card['for_lattice'] else ''}"
         raise ParameterError(
             f"the model {paths[0]} was trained on {needs}, the main elements of the cloud are {'-'.join(main)}"
-            + (f" and {resolved:.0%} of its ions are resolved" if tuple(card["elements"]) == main else "")
+            + (
+                f" and {resolved:.0%} of its ions are resolved, at least {RESOLVED:.0%} are needed"
+                if tuple(card["elements"]) == main
+                else ""
+            )
             + '; give another model, or set [model] use = "off" (--model.use off)'
         )
     return None

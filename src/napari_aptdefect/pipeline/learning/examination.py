@@ -34,7 +34,7 @@ class Sample(Protocol):
     def stands_for(self) -> NDArray[np.float32]: ...  # noqa: D102
 
 
-_SUMMED: Final = ("macro_f1", "balanced_accuracy", "mean_iou")
+_SUMMED: Final = ("macro_f1", "mean_iou")
 _THIRD: Final = 1 / 3
 
 
@@ -92,10 +92,9 @@ def claims_above(classifier: SigmoidClassifier, embedding: NDArray[np.floating],
 
 
 def best_cut(classifier: SigmoidClassifier, wires: Sequence[Embedded], recipes: Sequence[WireRecipe]) -> float:
-    """Anomaly above which claims are best: the largest sum of macro-F1, balanced accuracy and mean IoU over all wires.
+    """Anomaly above which claims are best: the largest sum of macro-F1 and mean IoU over all wires.
 
-    Balanced accuracy alone would call the surroundings of every defect a defect, macro-F1 and IoU alone give up the
-    faint ones; the sum does neither.
+    Balanced accuracy has no part in it: it would call the surroundings of every defect a defect.
     """
     tried = {float(-np.log10(1 - p)): p for p in np.arange(0.05, 0.8, 0.05)}
 
