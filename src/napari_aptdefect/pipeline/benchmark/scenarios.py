@@ -217,11 +217,11 @@ class _Draw:
 
     def points(self, n: int) -> Iterable[DefectSpec]:
         """As many vacancies of each sublattice and interstitials of each site."""
-        sublattices: Sequence[Any] = ("Ga", "N")
-        for one in sublattices * n:
+        sublattices: tuple[Any, ...] = ("Ga", "N") * n
+        for one in sublattices:
             yield Vacancy(center_nm=self.point(), sublattice=one)
-        sites: Sequence[Any] = ("split", "octahedral")
-        for one in sites * n:
+        sites: tuple[Any, ...] = ("split", "octahedral") * n
+        for one in sites:
             yield Interstitial(center_nm=self.point(before_walls=one == "octahedral"), site=one)
 
     def bare_dislocation(self) -> DefectSpec:

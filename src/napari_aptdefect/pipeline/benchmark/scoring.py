@@ -117,12 +117,14 @@ def _common(truth: Truth, scores: Scores) -> dict[str, Any]:
 def _parts(truth: Truth, answer: Answer, core: NDArray[np.bool_]) -> dict[str, Any]:
     """Scores per ion against targets that a search can find and those that are clear, and claims about the others."""
     out: dict[str, Any] = {}
-    named = isinstance(answer, Claim)
     for name, least in (("visible", 0.0), ("clear", CLEAR_D_PRIME)):
         part = truth.visible_only(least)
         codes = _codes(part, truth, answer, core)
-        others = np.append(claims_about_others(truth, answer, part), False)[answer.row] if named else False
-        ions = score_ions(part, np.where(others, np.int8(0), codes))  # their rims in the matrix are not false
+        kept = codes
+        if isinstance(answer, Claim):  # the rims of what is about others, in the matrix, are not false
+            others = np.append(claims_about_others(truth, answer, part), False)[answer.row]
+            kept = np.where(others, np.int8(0), codes)
+        ions = score_ions(part, kept)
         out |= {
             f"{name}_macro_f1": ions.macro_f1,
             f"{name}_balanced_accuracy": ions.balanced_accuracy,

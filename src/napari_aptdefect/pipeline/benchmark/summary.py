@@ -188,7 +188,8 @@ def _row(method: str, space: str, level: int, runs: Sequence[Mapping[str, Any]])
     with_controls = [run["scores"] for run in runs if run["kind"] in ("mixture", "controls")]
     n_on_controls = sum(one["n_on_controls"] for one in with_controls)
     hidden = [sum(run["scores"][name] for run in mixtures) for name in ("n_hidden_claimed", "n_hidden")]
-    return Row(method, space, level, scores, false, n_on_controls, len(with_controls), *hidden, *_met(mixtures))
+    counted = (*hidden, *_met(mixtures))
+    return Row(method, space, level, scores, false, n_on_controls, len(with_controls), *counted)
 
 
 def _met(runs: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
