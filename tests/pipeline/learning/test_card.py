@@ -40,3 +40,7 @@ def test_the_card_says_what_it_must(path: Path) -> None:
         assert level["claimed_of_empty"] < 0.01  # the target: false discoveries on wires without defects
     assert all(limit in text for limit in card["limits"])
     assert "### Limits" in text
+    assert set(card["calibration"]) == set(card["reasons"])
+    better = [one["brier"] < one["base_rate"] * (1 - one["base_rate"]) for one in card["calibration"].values()]
+    assert sum(better) >= len(better) - 1  # than to say the share; above level 0 vacancy clusters are the exception
+    assert all(found[0][0] in text for found in card["reasons"].values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from napari_aptdefect.pipeline.benchmark.tasks import Results
 from napari_aptdefect.pipeline.benchmark.wires import true_arrays, truth_of
 from napari_aptdefect.pipeline.finding import find, find_both
 from napari_aptdefect.pipeline.learning import choice
-from napari_aptdefect.pipeline.learning.course import CourseParams, LessonsParams, Timetable, course
+from napari_aptdefect.pipeline.learning.course import CourseParams, LessonsParams, Timetable, course, labeled_cloud
 from napari_aptdefect.pipeline.learning.lessons import MATRIX_IONS, lesson_task, load_lesson
 from napari_aptdefect.pipeline.learning.model_file import DefectModel, read_card
 from napari_aptdefect.pipeline.params import AnalysisParams
@@ -72,6 +73,33 @@ def test_a_course_ends_with_a_model_that_was_tested(seen: tuple[DefectModel, lis
     assert read_card(tmp_path / "model.safetensors")["test"] == json.loads(json.dumps(model.card["test"]))
 
 
+def test_the_card_says_how_sure_and_why(seen: tuple[DefectModel, list[Progress]], work: Path) -> None:
+    model, _ = seen
+    told = model.card["calibration"]
+    assert list(told) == list(model.classes)
+    for one in told.values():
+        assert sum(one["n"]) > 1000
+        assert 0 <= one["brier"] <= 1
+    why = model.card["reasons"]
+    assert set(why) <= set(model.classes)
+    # the coefficients are the slopes of the log-odds, here taken by a small step of the strongest feature
+    recipe = WireRecipe("mixture", "validation", 0, 1, "quick")
+    cloud = labeled_cloud(load_lesson(Results(work / "tasks").path(lesson_task(recipe))), model.scaling)
+    name = next(iter(why))
+    feature, slope = why[name][0]
+    rows = torch.from_numpy(np.flatnonzero(cloud.label.numpy() == DEFECT_CLASSES.index(name)))
+    step, odds = torch.zeros(len(model.columns)), []
+    for size in (-0.01, 0.01):
+        step[model.columns.index(feature)] = size
+        tensors = cloud.float()
+        moved = replace(tensors, features=tensors.features + step, pooled=tensors.pooled + step)
+        with torch.no_grad():
+            embedding = model.network.embed(moved, model.network.nodes(moved)[0], rows).numpy()
+        odds.append(model.classifier.log_odds(embedding)[:, model.classes.index(name)].astype(np.float64).mean())
+    assert len(rows) < 2000
+    assert (odds[1] - odds[0]) / 0.02 == pytest.approx(slope, rel=0.05, abs=1e-3)
+
+
 def test_a_second_course_only_reads(seen: tuple[DefectModel, list[Progress]], work: Path) -> None:
     again = drain(course(PARAMS, work=work))
     for name, value in seen[0].network.state_dict().items():
@@ -119,8 +147,6 @@ def test_a_model_judges_a_wire(seen: tuple[DefectModel, list[Progress]], tmp_pat
 
 
 def test_another_material_is_refused(seen: tuple[DefectModel, list[Progress]], tmp_path: Path) -> None:
-    from dataclasses import replace
-
     path = tmp_path / "model.safetensors"
     replace(seen[0], elements=("In", "P")).write(path)
     recipe = WireRecipe("empty", "validation", 0, 1, "quick")

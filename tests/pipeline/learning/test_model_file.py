@@ -65,7 +65,17 @@ def test_what_is_read_is_what_was_written(model: DefectModel, tmp_path: Path) ->
 
 def test_a_card_is_read_without_the_weights(model: DefectModel, tmp_path: Path) -> None:
     model.write(tmp_path / "model.safetensors")
-    assert read_card(tmp_path / "model.safetensors") == {"elements": ["Ga", "N"], "seed": 7}
+    assert read_card(tmp_path / "model.safetensors") == {"elements": ["Ga", "N"], "for_lattice": False, "seed": 7}
+
+
+def test_a_file_that_changes_does_not_change_the_model_that_was_read(model: DefectModel, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    model.write(path)
+    again = DefectModel.read(path)
+    path.write_bytes(bytes(path.stat().st_size))  # in place, as cp does
+    np.testing.assert_array_equal(again.classifier.weight, model.classifier.weight)
+    for name, value in model.network.state_dict().items():
+        torch.testing.assert_close(again.network.state_dict()[name], value, rtol=0, atol=0)
 
 
 def test_columns_go_by_name(model: DefectModel) -> None:

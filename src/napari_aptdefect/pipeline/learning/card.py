@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,6 +70,18 @@ IoU of each class:
 
 {_classes(card["test"], model.classes)}
 
+Whether the probabilities mean what they say, on the ions of all test wires. The Brier score of always
+stating the share would be the one in brackets.
+
+{_calibration(card["calibration"])}
+
+### Why
+
+What one standard deviation more of a feature, at an ion of the class and around it, adds to the log-odds of the class:
+the tangent of the network at such ions, the largest five.
+
+{_reasons(card["reasons"])}
+
 ### Limits
 
 {limits}
@@ -95,6 +107,27 @@ def _classes(tests: list[Mapping[str, Any]], classes: tuple[str, ...]) -> str:
         if name in (DEFECT_CLASSES[0], *classes)
     ]
     return markdown(("class", *(f"level {one['level']}" for one in tests)), rows)
+
+
+def _calibration(classes: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        (
+            name.replace("_", " "),
+            f"{one['base_rate']:.2%}",
+            f"{one['brier']:.4f} ({one['base_rate'] * (1 - one['base_rate']):.4f})",
+            f"{one['calibration_error']:.4f}",
+        )
+        for name, one in classes.items()
+    ]
+    return markdown(("class", "share of the ions", "Brier score", "calibration error"), rows)
+
+
+def _reasons(classes: Mapping[str, Sequence[tuple[str, float]]]) -> str:
+    rows = [
+        (name.replace("_", " "), ", ".join(f"`{feature}` {value:+.2f}" for feature, value in found[:5]))
+        for name, found in classes.items()
+    ]
+    return markdown(("class", "features"), rows)
 
 
 def mean_text(value: Mapping[str, Any]) -> str:

@@ -19,10 +19,18 @@ from napari_aptdefect.pipeline.benchmark.pool import run_tasks
 from napari_aptdefect.pipeline.benchmark.scenarios import Kind, WireRecipe
 from napari_aptdefect.pipeline.benchmark.splits import Split
 from napari_aptdefect.pipeline.benchmark.tasks import Results
-from napari_aptdefect.pipeline.learning.examination import LIMITS, Embedded, best_cut, examine, matrix_anomaly
+from napari_aptdefect.pipeline.learning.examination import (
+    LIMITS,
+    Embedded,
+    best_cut,
+    calibration,
+    examine,
+    matrix_anomaly,
+)
 from napari_aptdefect.pipeline.learning.inputs import feature_sets
 from napari_aptdefect.pipeline.learning.lessons import Lesson, lesson_task, load_lesson, make_lesson
 from napari_aptdefect.pipeline.learning.model_file import DefectModel
+from napari_aptdefect.pipeline.learning.reasons import reasons
 from napari_aptdefect.pipeline.record import versions
 from napari_aptdefect.stage import Params, Progress, Stage, param, scaled
 
@@ -181,9 +189,11 @@ def course(
     yield Progress(92, 100, "embedding")
     del train_on
     network = trained.network.cpu()
-    held, empty, tests = (
+    held_clouds = [labeled_cloud(one, scaling) for one in read(wires.validation)]
+    held = [embedded(network, [one]) for one in held_clouds]
+    empty, tests = (
         [embedded(network, [labeled_cloud(one, scaling)]) for one in read(part)]
-        for part in (wires.validation, wires.calibration, wires.test)
+        for part in (wires.calibration, wires.test)
     )
     yield Progress(97, 100, "classifier")
     classifier = head_classifier(network, held, seed)
@@ -201,6 +211,8 @@ def course(
         "best_epoch": trained.best_epoch + 1,
         "validation_macro_f1": float(trained.history[trained.best_epoch, 1]),
         "test": examine([model.claims(one.embedding) for one in tests], tests, wires.test),
+        "calibration": calibration(classifier, tests),
+        "reasons": reasons(network, classifier, held_clouds, names, seed=seed),
         "limits": list(LIMITS),
         "versions": versions(),
     }

@@ -15,6 +15,7 @@ from napari_aptdefect.data.defects import DEFECT_CLASSES
 from napari_aptdefect.evaluate.intervals import student_interval
 from napari_aptdefect.evaluate.ions import IonScores
 from napari_aptdefect.evaluate.numbers import plain
+from napari_aptdefect.evaluate.reliability import reliability
 from napari_aptdefect.pipeline.benchmark.scenarios import WireRecipe
 
 LIMITS: Final = (
@@ -144,3 +145,24 @@ def examine(
         share = float(np.mean(false[level])) if level in false else None
         out.append(plain({"level": level, "wires": len(found), "claimed_of_empty": share, **means}))
     return out
+
+
+def calibration(
+    classifier: SigmoidClassifier, wires: Sequence[Embedded], n_bins: int = 10, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """Say whether the probabilities of each class mean what they say, on wires that took no part in calibration.
+
+    Returns
+    -------
+    For each class what `evaluate.reliability` gives over ions that are as frequent as in the wires.
+    """
+    rng = np.random.default_rng([seed, 0xCA])
+    rows = [one.natural_rows(rng) for one in wires]
+    label = np.concatenate([one.label[mine] for one, mine in zip(wires, rows, strict=True)])
+    chance = np.concatenate(
+        [classifier.probabilities(one.embedding[mine]) for one, mine in zip(wires, rows, strict=True)]
+    )
+    return {
+        name: reliability(chance[:, t], label == DEFECT_CLASSES.index(name), n_bins).as_dict()
+        for t, name in enumerate(classifier.types)
+    }

@@ -210,7 +210,8 @@ def _stored(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as stored:
             about = json.loads((stored.metadata() or {}).get(_KEY, "{}"))
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            # copies: what safetensors gives would change with the file
+            tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError) as error:
         raise FormatError(path, expected="a model of aptdefect train (safetensors)", found=str(error)) from error
     _check_format(path, about)
