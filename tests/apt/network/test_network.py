@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from napari_aptdefect.apt.network.inference import InferenceParams, infer, tile_rows
+from napari_aptdefect.apt.network.inference import InferenceParams, infer
 from napari_aptdefect.apt.network.layers import Relation, SpeciesChebyshev
 from napari_aptdefect.apt.network.model import DefectNetwork, to_tensors
 from napari_aptdefect.apt.network.params import NetworkParams, TrainingParams
 from napari_aptdefect.apt.network.superpoints import RELATIONS, SuperpointParams, gather, part
+from napari_aptdefect.apt.network.tiles import labeled_tiles, tile_rows
 from napari_aptdefect.apt.network.training import class_weights, labeled, loss_of, train
 from napari_aptdefect.data.graph import NeighborGraph
 from napari_aptdefect.errors import EmptySelectionError, FormatError, ParameterError, ShapeError
@@ -161,6 +162,31 @@ class TestNetwork:
         np.testing.assert_allclose(tiled.embedding, whole.embedding, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(tiled.attention, whole.attention, rtol=1e-4, atol=1e-5)
         assert whole.scores.std() > 1e-3
+
+    def test_training_in_tiles_is_training_on_the_whole(self):
+        _, features, kind, label, points = cloud(6000, size=(40.0, 8.0, 8.0))
+        torch.manual_seed(0)
+        network = DefectNetwork(SETS, 2, SMALL).eval()
+        ions = np.arange(0, 6000, 3)
+        whole = labeled(to_tensors(features, kind, points), label[ions], ions)
+        parts = labeled_tiles(network, whole, points, ions, most=400)
+        assert len(parts) > 4
+        assert sum(len(one.label) for one in parts) == len(ions)
+        assert max(len(one.tensors.pooled) for one in parts) < len(points)
+        slopes, losses = [], []
+        for clouds in ([whole], parts):
+            network.zero_grad()
+            total = torch.zeros(())
+            for one in clouds:
+                scores = network(one.float(), torch.arange(len(one.label)))
+                total = total + torch.nn.functional.cross_entropy(scores, one.label, reduction="sum")
+            total.backward()
+            losses.append(float(total.detach()))
+            slopes.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
+        assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+        torch.testing.assert_close(slopes[1], slopes[0], rtol=1e-3, atol=1e-3 * float(slopes[0].abs().max()))
+        with pytest.raises(ShapeError, match="2 ions for 2000 labels"):
+            labeled_tiles(network, whole, points, ions[:2])
 
     def test_the_halo_is_no_wider_than_needed_by_much(self):
         """Without the halo tiles differ: the test above can fail."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_aptdefect.apt.network.layers import Relation
-from napari_aptdefect.apt.network.model import NEAR, CloudTensors, DefectNetwork
-from napari_aptdefect.apt.network.superpoints import Superpoints, part
+from napari_aptdefect.apt.network.model import CloudTensors, DefectNetwork
+from napari_aptdefect.apt.network.superpoints import Superpoints
+from napari_aptdefect.apt.network.tiles import tiles
 from napari_aptdefect.stage import Params, Progress, Stage, param
 
 _IONS: Final = 1 << 16
@@ -96,64 +96,17 @@ def _nodes(
         yield Progress(0, 100, "network: superpoints")
         nodes, attention = network.nodes(cloud)
         return nodes, _received(cloud, attention, len(points))
-    across, along = network.reach_cells
-    reach = np.array([across, across, along])
     nodes = torch.empty(len(points), network.params.width, device=cloud.pooled.device)
     received = np.zeros(len(points), np.float32)
-    tiles = list(tile_rows(points, params.tile_cells))
-    for done, core in enumerate(tiles):
-        yield Progress(50 * done / len(tiles), 100, f"network: tile {done + 1} of {len(tiles)}")
-        low = points.cell[core].min(axis=0) - reach
-        high = points.cell[core].max(axis=0) + reach
-        rows = np.flatnonzero(((points.cell >= low) & (points.cell <= high)).all(axis=1))
-        tile = _cut(cloud, points, rows)
+    done = 0
+    for core, rows, tile in tiles(network, cloud, points, params.tile_cells):
+        yield Progress(50 * done / len(points), 100, f"network: {done:,} of {len(points):,} superpoints")
         values, attention = network.nodes(tile)
         mine = np.searchsorted(rows, core)
         nodes[torch.from_numpy(core).to(nodes.device)] = values[torch.from_numpy(mine).to(values.device)]
         received[core] = _received(tile, attention, len(rows))[mine]
+        done += len(core)
     return nodes, received
-
-
-def tile_rows(points: Superpoints, most: int) -> list[NDArray[np.int64]]:
-    """Superpoints of each tile: boxes cut in two across their longest side until none has more than `most`."""
-    waiting, done = [np.arange(len(points))], []
-    while waiting:
-        rows = waiting.pop()
-        if len(rows) <= most:
-            done.append(rows)
-            continue
-        cell = points.cell[rows]
-        side = int(np.argmax(np.ptp(cell, axis=0)))
-        middle = np.median(cell[:, side])
-        lower = cell[:, side] <= middle
-        if lower.all():
-            lower = cell[:, side] < middle
-        waiting += [rows[~lower], rows[lower]]
-    return done
-
-
-def _cut(cloud: CloudTensors, points: Superpoints, rows: NDArray[np.integer]) -> CloudTensors:
-    """The superpoints of some rows, with the links between them; lengths keep their unit."""
-    device = cloud.pooled.device
-    relations = []
-    for whole, graph in zip(points.relations, part(points, rows), strict=True):
-        scale = np.float32(whole.lengths_nm.mean() if len(whole.lengths_nm) else 1.0)
-        relations.append(Relation.of(replace(graph, lengths_nm=graph.lengths_nm / scale), device, scale=1.0))
-    edge = torch.cat(
-        [
-            torch.stack([relations[i].length, torch.full_like(relations[i].length, float(which))], dim=1)
-            for which, i in enumerate(NEAR)
-        ]
-    )
-    at = torch.from_numpy(np.asarray(rows, np.int64)).to(device)
-    return replace(
-        cloud,
-        pooled=cloud.pooled[at],
-        crowd=cloud.crowd[at],
-        species=cloud.species[at],
-        relations=tuple(relations),
-        edge=edge,
-    )
 
 
 def _received(cloud: CloudTensors, attention: torch.Tensor, n: int) -> NDArray[np.float32]:
