@@ -28,7 +28,6 @@ from napari_aptdefect.stage import Stage
 
 _VACANCY: Final = DEFECT_CLASSES.index("vacancy")
 _VOID: Final = DEFECT_CLASSES.index("void")
-_RIGHT_IONS: Final = 20.0  # fewer expected ions of its class make no defect, but where the lattice is resolved
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +135,7 @@ def _by_model(
         86,
         88,
     )
-    weighed = _weighed(defects, seen, 1.0 if sights.model.for_lattice else _RIGHT_IONS)
+    weighed = _weighed(defects, seen, 1.0 if sights.model.for_lattice else params.model.right_ions)
     joint = join_voids(weighed, gathered.voids, evidence, search, params.voids.false_alarms)
     return sights.fused, clusters, _named_voids(joint, nature)
 

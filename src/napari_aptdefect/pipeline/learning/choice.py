@@ -41,6 +41,15 @@ class ModelParams(Params):
     path: str = param(
         "", title="Model file", description="A model of aptdefect train. Empty: those shipped with the package."
     )
+    right_ions: float = param(
+        100.0,
+        title="Right ions",
+        description="A defect that a model finds has at least this many ions of its class, by the sum of their "
+        "probabilities; one where the lattice is resolved.",
+        unit="ions",
+        ge=0.0,
+        le=1e9,
+    )
 
 
 def shipped_models() -> tuple[Path, ...]:
